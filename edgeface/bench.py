@@ -1,0 +1,195 @@
+"""`edgeface-bench`: the pipeline of `edgeface run`, its seams wrapped in stopwatches."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeface import __version__
+from edgeface.cli import add_pipeline_arguments, guarded, overrides
+from edgeface.config import Config, load_config
+from edgeface.errors import CameraError, ConfigError, EndOfStream
+from edgeface.pipeline import build
+from edgeface.publisher import ZmqPublisher
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `edgeface-bench` program."""
+    parser = argparse.ArgumentParser(prog="edgeface-bench", description="Time the pipeline, stage by stage.")
+    add_pipeline_arguments(parser)
+    parser.add_argument("--frames", type=_positive, default=300, metavar="N", help="frames to measure (default 300)")
+    parser.add_argument("--warm-up", type=_positive, default=30, metavar="N", help="frames not measured (default 30)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.set_defaults(verb_function=_bench)
+    return guarded(parser, arguments)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config, {"source": "demo:?loop=1&pace=0"} | overrides(arguments))
+    report = measure(config, arguments.frames, arguments.warm_up)
+    print(table(report))
+    if arguments.json is not None:
+        try:
+            arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        except OSError as error:
+            raise ConfigError(f"{arguments.json}: cannot write the figures: {error.strerror}") from error
+    return 0
+
+
+class Stopwatch:
+    """Wraps methods and sums the time spent in each during one frame."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, list[int]] = {}  # ns, one entry a frame in which the stage ran
+        self._now: dict[str, int] = {}
+
+    def wrap(self, owner: Any, name: str, stage: str) -> None:
+        """Time `owner.name` as `stage`."""
+        inner = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start_ns = time.perf_counter_ns()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self._now[stage] = self._now.get(stage, 0) + time.perf_counter_ns() - start_ns
+
+        setattr(owner, name, timed)
+
+    def lap(self, keep: bool) -> None:
+        """End a frame; forget it unless `keep`."""
+        if keep:
+            for stage, spent_ns in self._now.items():
+                self.stages.setdefault(stage, []).append(spent_ns)
+        self._now.clear()
+
+
+def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
+    """Run `warm_up + frames` frames and return the figures: per stage, capture to publish, rates, import, memory."""
+    source, engine, pipeline, card = build(config)
+    watch = Stopwatch()
+    detector: Any = pipeline.detector
+    watch.wrap(source, "read", "read")
+    watch.wrap(detector, "detect", "detect")
+    watch.wrap(detector, "decode", "decode")
+    watch.wrap(detector, "nms", "nms")
+    watch.wrap(engine, "infer", "infer")
+    for inner, stage in (("crop", "infer: crop"), ("run", "infer: network")):
+        if hasattr(engine, inner):  # what a backend can tell apart
+            watch.wrap(engine, inner, stage)
+    watch.wrap(pipeline.tracker, "update", "track: update")
+    watch.wrap(pipeline.tracker, "predict", "track: predict")
+    watch.wrap(pipeline, "step", "step")
+    publish_ns: list[int] = []
+    faces: list[int] = []
+    with ExitStack() as stack:
+        stack.callback(engine.close)
+        stack.callback(source.close)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeface-bench-"))
+        publisher = ZmqPublisher(f"ipc://{folder}/bench.ipc", config.camera, source.expected_hz)
+        stack.callback(publisher.close)
+        watch.wrap(publisher, "send", "publish")
+        start_ns, start_cpu_ns = time.monotonic_ns(), time.process_time_ns()
+        for number in range(warm_up + frames):
+            try:
+                frame = source.read(10.0)
+            except EndOfStream:
+                break
+            if frame is None:
+                raise CameraError(f"no frame for 10 s: {source.problem or 'the source is silent'}")
+            begun_ns = frame.capture_ns if source.live else time.monotonic_ns()
+            for topic, body in pipeline.step(frame):
+                sent_ns = publisher.send(topic, body)
+                if topic == "faces" and number >= warm_up:
+                    publish_ns.append(sent_ns - begun_ns)
+                    faces.append(len(body["faces"]))
+            watch.lap(keep=number >= warm_up)
+            if number == warm_up - 1:
+                start_ns, start_cpu_ns = time.monotonic_ns(), time.process_time_ns()
+        wall_s = (time.monotonic_ns() - start_ns) / 1e9
+        cpu_s = (time.process_time_ns() - start_cpu_ns) / 1e9
+    if not publish_ns:
+        raise ConfigError(f"the source ended before the {warm_up} frames of warm-up; use ?loop=1 or --warm-up")
+    return {
+        "edgeface": __version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "source": config.source,
+        "backend": engine.backend,
+        "detector": card.name,
+        "precision": engine.precision,
+        "input_size": list(engine.input_size),
+        "keyframe_interval": config.tracker.keyframe_interval,
+        "threads": config.cpu.threads,
+        "frames": len(publish_ns),
+        "mean_faces": round(statistics.mean(faces), 2),
+        "stages_ms": {stage: _spread(values) for stage, values in watch.stages.items()},
+        "capture_to_publish_ms": _spread(publish_ns),
+        "frames_per_second": round(len(publish_ns) / wall_s, 1),
+        "cpu_ms_per_frame": round(cpu_s * 1e3 / len(publish_ns), 2),
+        "import_ms": import_times(),
+        "resident_mb": _resident_mb(),
+    }
+
+
+def import_times() -> dict[str, float]:
+    """Milliseconds, medians of 5 fresh interpreters: the bare package, the subscriber's part, all that `run` loads."""
+    programs = {
+        "edgeface": "import edgeface",
+        "edgeface.client": "import edgeface.client",
+        "daemon": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
+    }
+    code = "import time; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"
+
+    def once(program: str) -> float:
+        run = subprocess.run([sys.executable, "-c", code.format(program)], capture_output=True, check=True)
+        return float(run.stdout)
+
+    return {name: round(statistics.median(once(program) for _ in range(5)), 1) for name, program in programs.items()}
+
+
+def _spread(values_ns: list[int]) -> dict[str, float]:
+    p50, p99 = np.percentile(values_ns, (50, 99)) / 1e6
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "runs": len(values_ns)}
+
+
+def _resident_mb() -> dict[str, float]:
+    """Resident memory now and at its highest, from /proc."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return {name: round(int(fields[key].split()[0]) / 1024, 1) for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures as people read them."""
+    stages = [*report["stages_ms"].items(), ("capture to publish", report["capture_to_publish_ms"])]
+    lines = [
+        f"edgeface {report['edgeface']}: {report['detector']} {report['precision']} on {report['backend']}, "
+        f"input {report['input_size'][0]}x{report['input_size'][1]}, keyframe every {report['keyframe_interval']}, "
+        f"{report['threads']} threads ({report['machine']})",
+        f"{'stage':<20}{'p50 ms':>10}{'p99 ms':>10}{'runs':>8}",
+        *(f"{name:<20}{row['p50']:>10.3f}{row['p99']:>10.3f}{row['runs']:>8}" for name, row in stages),
+        f"{report['frames']} frames, {report['mean_faces']} faces a frame, {report['frames_per_second']} frames/s, "
+        f"{report['cpu_ms_per_frame']} ms of CPU a frame",
+        f"import: {', '.join(f'{name} {value} ms' for name, value in report['import_ms'].items())}; "
+        f"resident {report['resident_mb']['now']} MB (peak {report['resident_mb']['peak']} MB)",
+    ]
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)

@@ -1,0 +1,119 @@
+"""`edgeface <verb>`: arguments, logging, errors -> exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edgeface import __version__, message
+from edgeface.errors import EdgefaceError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `edgeface` program."""
+    parser = argparse.ArgumentParser(prog="edgeface", description="Find faces, follow them, publish them on ZeroMQ.")
+    parser.add_argument("--version", action="version", version=f"edgeface {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="find and follow faces, publish them")
+    add_pipeline_arguments(run)
+    run.add_argument("--endpoint", metavar="URI", help="where to publish: ipc:///absolute/path or tcp://address:port")
+    run.add_argument("--camera", metavar="NAME", help="the camera's name on the bus (default cam0)")
+    run.add_argument("--max-frames", type=_count, default=0, metavar="N", help="stop after N frames")
+    run.set_defaults(verb_function=_run)
+
+    listen = verbs.add_parser("listen", help="print messages, one JSON object a line")
+    listen.add_argument("endpoint", nargs="?", metavar="ENDPOINT", help="default: where `edgeface run` publishes")
+    listen.add_argument("--topic", choices=message.TOPICS, help="only this topic (default: all)")
+    listen.add_argument("--max-messages", type=_count, default=0, metavar="N", help="stop after N messages")
+    listen.set_defaults(verb_function=_listen)
+    return guarded(parser, arguments)
+
+
+def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that lay over the configuration file; shared with `edgeface-bench`."""
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    parser.add_argument("--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://...")
+    parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
+    parser.add_argument("--backend", metavar="auto|cpu", help="what runs the networks")
+    parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
+    parser.add_argument("--keyframe-interval", type=int, metavar="N", help="look at every N-th frame")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given on the command line, in the configuration's shape."""
+    flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}
+    flags: dict[str, Any] = {key: value for key, value in flat.items() if value is not None}
+    if arguments.detector is not None:
+        flags["detector"] = {"card": arguments.detector}
+    if arguments.keyframe_interval is not None:
+        flags["tracker"] = {"keyframe_interval": arguments.keyframe_interval}
+    return flags
+
+
+def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Parse, run `verb_function`, turn every error into one line on stderr and an exit code."""
+    parsed = parser.parse_args(arguments)
+    verb_function: Callable[[argparse.Namespace], int] = parsed.verb_function
+    debug = getattr(parsed, "debug", False)
+    try:
+        return verb_function(parsed)
+    except EdgefaceError as error:
+        if debug:
+            raise
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(f"{parser.prog}: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from edgeface import daemon, service
+    from edgeface.config import load_config
+
+    service.setup_logging(logging.DEBUG if arguments.debug else logging.INFO)
+    daemon.run(load_config(arguments.config, overrides(arguments)), arguments.max_frames)
+    return 0
+
+
+def _listen(arguments: argparse.Namespace) -> int:
+    from edgeface.client import Subscriber
+
+    endpoint = arguments.endpoint or message.default_endpoint("cam0")
+    topics = [arguments.topic] if arguments.topic else message.TOPICS
+    try:
+        with Subscriber(endpoint, topics) as bus:
+            for count, (topic, body) in enumerate(bus, 1):
+                print(json.dumps({"topic": topic} | _printable(body)), flush=True)
+                if count == arguments.max_messages:
+                    break
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _printable(value: Any) -> Any:
+    """msgpack's bytes as hexadecimal text: JSON has none."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
+    return int(text)

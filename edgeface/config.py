@@ -1,0 +1,154 @@
+"""What an operator may set: a TOML file and command-line flags -> typed values, every one checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from edgeface.errors import ConfigError
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which network looks, and how closely. What is not set is as the card says."""
+
+    card: str = "edgeface-detector"
+    input_size: tuple[Annotated[int, Meta(ge=32, le=8192)], Annotated[int, Meta(ge=32, le=8192)]] | None = None
+    score_threshold: Share | None = None
+    nms_iou_threshold: Share | None = None
+    max_candidates: Annotated[int, Meta(ge=1, le=10000)] = 400
+
+
+class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ByteTrack's settings, in scores and seconds. What is not set is as the card says."""
+
+    keyframe_interval: Annotated[int, Meta(ge=1, le=300)] = 3
+    low_score_threshold: Share | None = None
+    new_score_margin: Share = 0.1
+    min_hits: Annotated[int, Meta(ge=1, le=100)] = 2
+    lost_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
+
+
+class CpuConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The CPU backend. Spinning threads are faster only on a machine that does nothing else."""
+
+    threads: Annotated[int, Meta(ge=1, le=256)] = 2
+    spinning: bool = False
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration; every value has a default that works."""
+
+    camera: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,32}$")] = "cam0"
+    source: Annotated[str, Meta(min_length=1)] = "demo:"
+    backend: Literal["auto", "cpu"] = "auto"
+    endpoint: str = ""  # empty: the default for this camera
+    engines: tuple[str, ...] = ()
+    camera_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 3.0
+    detector: DetectorConfig = DetectorConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    cpu: CpuConfig = CpuConfig()
+
+
+def load_config(path: str | None, flags: dict[str, Any]) -> Config:
+    """The configuration of the file at `path` (None: defaults) with `flags` laid over it.
+
+    `flags` is a nested dict of what was given on the command line. Raises ConfigError with the path of a wrong key.
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            settings = msgspec.toml.decode(Path(path).read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from error
+    _convert(settings, path or "configuration")  # a wrong file is wrong also where a flag hides it
+    return _convert(_overlay(settings, flags), "command line")
+
+
+def _convert(settings: dict[str, Any], where: str) -> Config:
+    try:
+        return msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _overlay(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for key, value in flags.items():
+        merged[key] = _overlay(settings.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+class SourceUri(msgspec.Struct, frozen=True):
+    """A source URI taken apart."""
+
+    kind: Literal["file", "pictures", "camera", "stream"]
+    target: str  # path, glob pattern, device or URL
+    loop: bool = False
+    pace: bool = True  # files: play at their own speed; False: as fast as they are read
+    fps: float = 0.0  # pictures: how many a second; files: instead of the file's own rate
+
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def parse_source(uri: str) -> SourceUri:
+    """Take a source URI apart: `demo:`, a path, `file://`, `images:GLOB`, a number, `v4l2://`, `rtsp://`, `http://`.
+
+    `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures. Raises ConfigError.
+    """
+    scheme = uri.partition(":")[0].lower() if ":" in uri else ""
+    if scheme in ("rtsp", "rtsps", "http", "https", "udp", "tcp"):
+        return SourceUri("stream", uri)
+    if scheme == "v4l2":
+        return SourceUri("camera", urlsplit(uri).path or uri.partition("//")[2])
+    if uri.isdecimal():
+        return SourceUri("camera", f"/dev/video{int(uri)}")
+    if scheme in ("csi", "scenario"):
+        raise ConfigError(f"source {uri!r}: {scheme}:// is not built into this version")
+    target, options = _options(uri)
+    if scheme == "demo":
+        if target not in ("demo:", "demo://"):
+            raise ConfigError(f"source {uri!r}: expected demo: alone (with ?loop=1 to repeat it)")
+        return SourceUri("file", str(Path(__file__).parent / "demo" / "demo.mp4"), **options)
+    if scheme == "images":
+        return SourceUri("pictures", target.partition(":")[2], **options)
+    if scheme == "file":
+        target = urlsplit(target).path
+    elif scheme and not Path(target).exists():
+        known = "demo:, a path, file://, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://"
+        raise ConfigError(f"source {uri!r}: unknown scheme {scheme!r}; expected {known}")
+    if Path(target).suffix.lower() in PICTURES:
+        return SourceUri("pictures", target, **options)
+    return SourceUri("file", target, **options)
+
+
+def _options(uri: str) -> tuple[str, dict[str, Any]]:
+    """`PATH?loop=1` -> PATH and its options. A question mark that begins no option belongs to the path (globs)."""
+    target, mark, query = uri.rpartition("?")
+    pairs = dict(parse_qsl(query))
+    if not mark or not pairs:
+        return uri, {}
+    options: dict[str, Any] = {}
+    for key, value in pairs.items():
+        if key in ("loop", "pace") and value in ("0", "1"):
+            options[key] = value == "1"
+        elif key == "fps" and _is_rate(value):
+            options[key] = float(value)
+        else:
+            raise ConfigError(f"source {uri!r}: expected ?loop=0|1, pace=0|1 or fps=0.1..1000, found {key}={value}")
+    return target, options
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0.1 <= float(text) <= 1000
+    except ValueError:
+        return False

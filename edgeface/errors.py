@@ -1,0 +1,39 @@
+"""The error tree: every error an operator can meet is one line and knows its exit code."""
+
+
+class EdgefaceError(Exception):
+    """Anything that ends the program in a way we can explain. The text is one line."""
+
+    exit_code = 1
+
+
+class ConfigError(EdgefaceError):
+    """The configuration asks for something that cannot be: restarting will not help."""
+
+    exit_code = 78
+
+
+class EngineError(EdgefaceError):
+    """An engine or its card is unusable: restarting will not help."""
+
+    exit_code = 70
+
+
+class OutputError(EngineError):
+    """One inference gave numbers that mean nothing (NaN, infinity): this frame was not looked at."""
+
+
+class SourceError(EdgefaceError):
+    """A file or a sequence of pictures cannot be read."""
+
+
+class CameraError(EdgefaceError):
+    """A camera needs a reset from outside; starting again later may help."""
+
+    exit_code = 75
+
+
+class EndOfStream(EdgefaceError):
+    """The file has ended: not a fault."""
+
+    exit_code = 0

@@ -1,0 +1,44 @@
+"""Constant-velocity Kalman filter for n boxes at once, in closed form.
+
+ByteTrack's 8-state filter (SORT's model: four positions, four velocities) never couples its four components, so it is
+four independent filters of two states, and needs no matrix: all covariances are the scalars pp, pv, vv. The state of
+n boxes is one array [5, n, 4]: position x, velocity v, var(x), cov(x, v), var(v) of the four components (centre x,
+centre y, width, height). Time is in any unit, the same in velocity and dt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeface.values import F64
+
+X, V, PP, PV, VV = range(5)
+
+
+def initiate(measured: F64, position_std: F64, velocity_std: F64) -> F64:
+    """State [5, n, 4] of boxes first measured at [n, 4], at rest, with standard deviations [n, 4]."""
+    zero = np.zeros_like(measured)
+    return np.stack([measured, zero, position_std**2, zero, velocity_std**2])
+
+
+def predict(state: F64, dt: float, position_std: F64, velocity_std: F64) -> F64:
+    """The state `dt` later; the process noise has these standard deviations [n, 4] for the whole step.
+
+    x' = F x, P' = F P F^T + diag(q), with F = [[1, dt], [0, 1]] for each component.
+    """
+    x, v, pp, pv, vv = state
+    return np.stack(
+        [x + v * dt, v, pp + 2 * dt * pv + dt * dt * vv + position_std**2, pv + dt * vv, vv + velocity_std**2]
+    )
+
+
+def update(state: F64, measured: F64, measured_std: F64) -> F64:
+    """The state after positions [n, 4] were measured with standard deviations [n, 4].
+
+    K = P H^T (H P H^T + R)^-1, x' = x + K (z - H x), P' = (I - K H) P, with H = [1, 0].
+    """
+    x, v, pp, pv, vv = state
+    spread = pp + measured_std**2
+    gain_x, gain_v = pp / spread, pv / spread
+    error = measured - x
+    return np.stack([x + gain_x * error, v + gain_v * error, pp - gain_x * pp, pv - gain_x * pv, vv - gain_v * pv])

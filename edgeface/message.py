@@ -1,0 +1,96 @@
+"""The wire schema and its encoder: topics, field names, and msgpack both ways.
+
+Two ZeroMQ frames a message: [topic][one msgpack map with string keys]. Readers ignore keys they do not know; keys are
+only ever added within a schema version. This module needs nothing but msgpack, because subscribers import it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+if TYPE_CHECKING:
+    from edgeface.values import Frame, Tracks
+
+SCHEMA = 1
+TOPICS = ("faces", "status", "events")
+STATES = ("starting", "ready", "degraded", "camera_lost", "stopping", "stopped")
+MAX_MESSAGE_BYTES = 1 << 20  # what a reader accepts: far above 100 faces with 104 landmarks
+
+
+def topic_name(camera: str, topic: str) -> str:
+    """`edgeface/1/<camera>/<topic>/`; the last slash matters, because ZeroMQ subscribes to prefixes."""
+    return f"edgeface/{SCHEMA}/{camera}/{topic}/"
+
+
+def default_endpoint(camera: str, runtime_directory: str = "") -> str:
+    """Where a camera's messages are: below the service's runtime directory, or in /tmp when started by hand."""
+    return f"ipc://{runtime_directory}/{camera}.ipc" if runtime_directory else f"ipc:///tmp/edgeface-{camera}.ipc"
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """The message's payload: one msgpack map."""
+    return bytes(msgpack.packb(body))
+
+
+def decode(payload: bytes) -> dict[str, Any]:
+    """The map in a payload. Raises ValueError for anything that is not one message of this schema."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"message of {len(payload)} bytes; expected at most {MAX_MESSAGE_BYTES}")
+    try:
+        body = msgpack.unpackb(payload, strict_map_key=True)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a msgpack message: {error}") from error
+    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+        raise ValueError(f"expected a map with schema {SCHEMA}, found {type(body).__name__}")
+    return body
+
+
+def faces_body(
+    frame: Frame,
+    tracks: Tracks,
+    *,
+    dropped: int,
+    keyframe: bool,
+    keyframe_age: int,
+    mode: str,
+    timing_us: dict[str, int],
+) -> dict[str, Any]:
+    """The body of a `faces` message, without what the publisher adds (camera, run_id, seq, publish time).
+
+    Boxes are clipped to the frame; a face whose box lies wholly outside is left out.
+    """
+    width, height = frame.width, frame.height
+    faces = []
+    for row, (x1, y1, x2, y2) in enumerate(tracks.xyxy.tolist()):
+        box = [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))]
+        if box[0] >= box[2] or box[1] >= box[3]:
+            continue
+        face = {
+            "track_id": int(tracks.track_id[row]),
+            "score": float(tracks.score[row]),
+            "xyxy": box,
+            "velocity": tracks.velocity[row].tolist(),
+            "source": "detector" if tracks.measured[row] else "predicted",
+            "age_ms": int(tracks.age_ns[row]) // 1_000_000,
+            "track_age_ms": int(tracks.track_age_ns[row]) // 1_000_000,
+        }
+        keypoints = tracks.keypoints[row].tolist()
+        if keypoints and not math.isnan(keypoints[0][0]):
+            face["keypoints"] = keypoints
+        faces.append(face)
+    return {
+        "frame_id": frame.frame_id,
+        "width": width,
+        "height": height,
+        "capture_ns": frame.capture_ns,
+        "capture_clock": frame.capture_clock,
+        "dropped": dropped,
+        "keyframe": keyframe,
+        "keyframe_age": keyframe_age,
+        "mode": mode,
+        "timing_us": timing_us,
+        "faces": faces,
+    }

@@ -1,0 +1,155 @@
+"""Model cards: engines/<name>.toml says what a network is, so that it can never meet the wrong decoder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgeface.errors import ConfigError, EngineError
+
+Positive = Annotated[int, Meta(ge=1, le=8192)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Scrfd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="scrfd"):
+    """SCRFD heads: a score, four distances and maybe five points for each anchor of three or five levels."""
+
+    strides: tuple[Positive, ...] = (8, 16, 32)  # smallest first
+    anchors: Positive = 2  # per cell
+    keypoints: bool = True
+    scores: Literal["auto", "probability", "logit"] = "auto"
+    centre_offset: Annotated[float, Meta(ge=0, le=1)] = 0.0  # in cells: 0 = the cell's corner, 0.5 = its centre
+    unit: Literal["stride", "pixel", "anchor"] = "stride"  # of distances and points
+    anchor_sizes: tuple[float, ...] = (16, 32, 64, 128, 256, 512)  # pixels, level by level, for unit = "anchor"
+    distance_bins: Annotated[int, Meta(ge=0, le=64)] = 0  # bins of a distance's distribution (GFL); 0 = plain
+
+
+class GridBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="gridbox"):
+    """TAO DetectNet_v2 heads: a coverage map and four distances for each class."""
+
+    stride: Positive = 16
+    classes: tuple[str, ...] = ("face",)
+    face_class: str = "face"
+    bbox_scale: Annotated[float, Meta(gt=0)] = 35.0
+    offset: Annotated[float, Meta(ge=0)] = 0.5  # pixels
+
+
+class Fpenet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="fpenet"):
+    """Facial landmarks: n points and their confidences on a face crop."""
+
+    points: Positive = 80
+    crop_scale: Annotated[float, Meta(gt=0, le=4)] = 1.0  # side of the square crop / longer side of the box
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the network eats: (value - mean) * scale of 8-bit pixel values, NCHW."""
+
+    width: Positive
+    height: Positive
+    colour: Literal["rgb", "bgr", "luma", "luma3"] = "rgb"  # luma3: luma in three equal channels
+    mean: tuple[float, ...] = (0.0,)  # one, or one a channel
+    scale: float = 1.0
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    padding: Annotated[int, Meta(ge=0, le=255)] = 0  # pixel value outside the frame, before mean and scale
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.colour == "luma" else 3
+
+    def __post_init__(self) -> None:
+        if len(self.mean) not in (1, self.channels):
+            raise ValueError(f"mean has {len(self.mean)} values for {self.channels} channels")
+
+
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The operating point; the config may set others."""
+
+    score: Share = 0.5
+    low_score: Share = 0.1  # down to here a detection keeps a known face alive; it never begins one
+    nms_iou: Share = 0.4
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One network. `folders` is filled in by find_card: where its ONNX may lie, the card's own folder first."""
+
+    name: str
+    task: Literal["detect", "landmarks"]
+    decoder: Scrfd | GridBox | Fpenet
+    input: Input
+    onnx: str
+    licence: str
+    allows: str  # what the licence allows, in a sentence
+    source: str  # where the weights come from
+    sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""  # of the ONNX; empty: not known
+    thresholds: Thresholds = Thresholds()
+    folders: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.task == "landmarks") != isinstance(self.decoder, Fpenet):
+            raise ValueError(f"task {self.task!r} does not go with this decoder")
+        if Path(self.onnx).name != self.onnx:
+            raise ValueError("onnx must be a plain file name, beside the card")
+        if isinstance(self.decoder, GridBox) and self.decoder.face_class not in self.decoder.classes:
+            raise ValueError(f"face_class {self.decoder.face_class!r} is not one of {list(self.decoder.classes)}")
+        if isinstance(self.decoder, Scrfd) and self.decoder.unit == "anchor":
+            need = self.decoder.anchors * len(self.decoder.strides)
+            if len(self.decoder.anchor_sizes) != need:
+                raise ValueError(f"anchor_sizes needs {need} values, one an anchor and level")
+
+
+def bundled_engines() -> Path:
+    """The folder of the networks that come with the package."""
+    inside = Path(__file__).parent / "engines"  # an installed wheel
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "engines"  # a checkout
+
+
+def load_card(path: Path) -> Card:
+    """The card at `path`. Raises EngineError with the path of a wrong key."""
+    try:
+        card = msgspec.toml.decode(path.read_bytes(), type=Card)
+    except OSError as error:
+        raise EngineError(f"{path}: cannot read the card: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EngineError(f"{path}: not a model card: {error}") from error
+    return msgspec.structs.replace(card, folders=(str(path.parent),))
+
+
+def find_card(name: str, folders: tuple[str, ...] = ()) -> Card:
+    """The card called `name` in `folders` or among the bundled ones; a name with a slash or .toml is a path."""
+    places = [Path(folder).expanduser() for folder in folders]
+    for folder in places:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: the engines folder does not exist")
+    places.append(bundled_engines())
+    if "/" in name or name.endswith(".toml"):
+        path = Path(name).expanduser()
+    else:
+        found = [folder / f"{name}.toml" for folder in places if (folder / f"{name}.toml").is_file()]
+        if not found:
+            known = sorted({path.stem for folder in places for path in folder.glob("*.toml")})
+            raise ConfigError(f"no network called {name!r}; there are: {', '.join(known)}")
+        path = found[0]
+    card = load_card(path)
+    return msgspec.structs.replace(card, folders=(*card.folders, *map(str, places)))
+
+
+def onnx_path(card: Card) -> Path:
+    """The card's ONNX file, beside it or in an engines folder, checked against its sha256. Raises EngineError."""
+    paths = [Path(folder) / card.onnx for folder in card.folders]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise EngineError(
+            f"{card.name}: its weights {card.onnx} are not in {' or '.join(dict.fromkeys(card.folders))}; "
+            f"get them from {card.source} (licence: {card.licence}; {card.allows})"
+        )
+    if card.sha256:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != card.sha256:
+            raise EngineError(
+                f"{path}: expected sha256 {card.sha256[:16]}..., found {found[:16]}...: damaged or another file"
+            )
+    return path

@@ -1,0 +1,280 @@
+"""Compare with insightface: the same network on the same frames in one run. Needs `pip install insightface`.
+
+    python scripts/compare_insightface.py --networks DIR --pictures FILE ... [--json FILE]
+
+DIR holds SCRFD networks with keypoints (input 640x640). Three parts: parity (boxes, scores, counts on the pictures and
+on every 5th frame of clips), time (1280x720 frames panned over insightface's own sample picture, stage by stage, on 1
+and 2 threads), and leanness (import time and resident memory, each in a fresh process).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import insightface
+import msgspec
+import numpy as np
+import onnxruntime as ort
+
+from edgeface import message
+from edgeface.boxes import iou, letterbox
+from edgeface.config import Config
+from edgeface.cpu.engine import OnnxEngine, open_engine
+from edgeface.decoders import make_decoder
+from edgeface.detector import FaceDetector
+from edgeface.model_card import Card, bundled_engines, load_card
+from edgeface.pipeline import KeyframeSchedule, Pipeline, make_tracker
+from edgeface.values import Frame
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True)
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    networks = sorted(arguments.networks.glob("scrfd*.onnx"))
+    report = {
+        "parity": [parity(network, arguments.pictures) for network in networks],
+        "time": [
+            timing(network, threads, arguments.frames, arguments.rounds)
+            for network in networks[-1:] + networks[:1]
+            for threads in (1, 2)
+        ],
+        "lean": lean(networks[-1]),
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+
+
+def scrfd_card(network: Path) -> Card:
+    card = load_card(bundled_engines() / "scrfd-500m-kps.toml")
+    return msgspec.structs.replace(card, onnx=network.name, sha256="", folders=(str(network.parent),))
+
+
+def our_detector(network: Path, threads: int, score: float) -> tuple[OnnxEngine, FaceDetector]:
+    card = scrfd_card(network)
+    engine = open_engine(card, None, threads=threads, spinning=False)
+    decode = make_decoder(card, engine.outputs, engine.input_size)
+    detector = FaceDetector(
+        engine, decode, letterbox, score_threshold=score, nms_iou_threshold=0.4, max_candidates=1000
+    )
+    return engine, detector
+
+
+def their_detector(network: Path, threads: int):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    detector = insightface.model_zoo.get_model(str(network), providers=["CPUExecutionProvider"], sess_options=options)
+    detector.prepare(-1, det_thresh=0.5, input_size=(640, 640))
+    return detector
+
+
+def frame_of(picture: np.ndarray, number: int = 0) -> Frame:
+    height, width = picture.shape[:2]
+    return Frame(number, number * 33_333_333, width, height, "bgr8", picture)
+
+
+def pictures_of(path: Path):
+    if path.suffix.lower() not in (".gif", ".mp4"):
+        yield cv2.imread(str(path))
+        return
+    capture = cv2.VideoCapture(str(path))
+    number = 0
+    while (picture := capture.read()[1]) is not None:
+        if number % 5 == 0:
+            yield picture
+        number += 1
+
+
+def parity(network: Path, paths: list[Path]) -> dict:
+    """Largest differences between the two on the same pictures; boxes are paired by IoU."""
+    _, ours = our_detector(network, 2, 0.5)
+    theirs = their_detector(network, 2)
+    pictures = faces = other_counts = 0
+    box = score = point = rounding = 0.0
+    for path in paths:
+        for picture in pictures_of(path):
+            mine = ours.detect(frame_of(picture))
+            boxes, points = theirs.detect(picture, input_size=(640, 640))
+            pictures += 1
+            faces += len(boxes)
+            if len(boxes) != len(mine.score):
+                other_counts += 1
+                continue
+            if not len(boxes):
+                continue
+            pair = iou(boxes[:, :4].astype(np.float32), mine.xyxy).argmax(axis=1)
+            # theirs divides both axes by the height's scale, truncated to whole pixels; each axis has its own
+            height, width = picture.shape[:2]
+            crop = letterbox((width, height), (640, 640))[0]
+            their_scale = (640 if height > width else int(640 * height / width)) / height
+            exact = np.array([crop[2], crop[3]] * 2) / 640 * their_scale
+            box = max(box, float(np.abs(boxes[:, :4] - mine.xyxy[pair]).max()))
+            rounding = max(rounding, float(np.abs(boxes[:, :4] * exact - mine.xyxy[pair]).max()))
+            score = max(score, float(np.abs(boxes[:, 4] - mine.score[pair]).max()))
+            point = max(point, float(np.abs(points * exact[:2] - mine.keypoints[pair]).max()))
+    return {
+        "network": network.name,
+        "pictures": pictures,
+        "faces": faces,
+        "pictures_with_other_count": other_counts,
+        "max_box_difference_px": round(box, 4),
+        "max_box_difference_px_with_exact_scale": round(rounding, 4),
+        "max_keypoint_difference_px_with_exact_scale": round(point, 4),
+        "max_score_difference": round(score, 6),
+    }
+
+
+def pan(count: int) -> list[np.ndarray]:
+    """1280x720 frames over insightface's six-face sample picture, moving 2 px a frame."""
+    still = cv2.imread(str(Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"))
+    frames = []
+    for number in range(count):
+        move = np.array([[1.35, 0, -30 - 2 * (number % 100)], [0, 1.35, -180 - number % 50]])
+        frames.append(cv2.warpAffine(still, move, (1280, 720), borderMode=cv2.BORDER_REPLICATE))
+    return frames
+
+
+class Watch:
+    """Wraps callables and adds up the time spent in each, frame by frame."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, float] = {}
+
+    def wrap(self, owner: object, name: str, stage: str) -> None:
+        inner = getattr(owner, name)
+
+        def timed(*args: object, **kwargs: object) -> object:
+            start = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.now[stage] = self.now.get(stage, 0.0) + time.perf_counter() - start
+
+        setattr(owner, name, timed)
+
+
+def timing(network: Path, threads: int, count: int, rounds: int) -> dict:
+    """Medians over all frames of all rounds; the two take turns round by round."""
+    cv2.setNumThreads(threads)
+    frames = [frame_of(picture, number) for number, picture in enumerate(pan(count))]
+    engine, ours = our_detector(network, threads, 0.5)
+    watch = Watch()
+    watch.wrap(engine, "crop", "pre")
+    watch.wrap(engine, "run", "inference")
+    watch.wrap(ours, "detect", "look")
+    watch.wrap(message, "encode", "encode")
+    tracker = make_tracker(scrfd_card(network), Config())
+    pipeline = Pipeline(ours, tracker, KeyframeSchedule(1))
+    theirs = their_detector(network, threads)
+    their_watch = Watch()
+
+    class Session:
+        def __init__(self, inner: ort.InferenceSession) -> None:
+            self.run = inner.run
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+    session = Session(theirs.session)
+    their_watch.wrap(session, "run", "inference")
+    theirs.session = session
+    theirs._session_for_input_size = lambda size: session
+    mine: dict[str, list[float]] = {}
+    other: dict[str, list[float]] = {}
+    candidates = []
+    decode = ours.decode
+    ours.decode = lambda outputs, score: candidates.append(found := decode(outputs, score)) or found
+    for _ in range(rounds):
+        for frame in frames:
+            watch.now.clear()
+            start = time.perf_counter()
+            for _, body in pipeline.step(frame):
+                message.encode(body)
+            total = time.perf_counter() - start
+            now = watch.now
+            row = {
+                "pre": now["pre"],
+                "inference": now["inference"],
+                "post": now["look"] - now["pre"] - now["inference"],
+                "rest": total - now["look"],
+                "total": total,
+            }
+            for key, value in row.items():
+                mine.setdefault(key, []).append(value * 1e3)
+        for frame in frames:
+            their_watch.now.clear()
+            seen: list[float] = []
+            start = time.perf_counter()
+            run = session.run
+            session.run = lambda *a, _run=run, _seen=seen, **k: (_seen.append(time.perf_counter()), _run(*a, **k))[1]
+            theirs.detect(frame.pixels, input_size=(640, 640))
+            total = time.perf_counter() - start
+            session.run = run
+            inference = their_watch.now["inference"]
+            pre = seen[0] - start
+            row = {"pre": pre, "inference": inference, "post": total - pre - inference, "total": total}
+            for key, value in row.items():
+                other.setdefault(key, []).append(value * 1e3)
+    median = lambda rows: {key: round(statistics.median(values), 3) for key, values in rows.items()}  # noqa: E731
+    return {
+        "network": network.name,
+        "threads": threads,
+        "frames": count * rounds,
+        "median_candidates": statistics.median(len(found.score) for found in candidates),
+        "edgeface_ms": median(mine),
+        "insightface_ms": median(other),
+    }
+
+
+_MEASURE = """
+import sys, time
+def rss(): return int(next(l for l in open('/proc/self/status') if l.startswith('VmRSS')).split()[1]) / 1024
+start = time.perf_counter()
+exec(sys.argv[1])
+print((time.perf_counter() - start) * 1e3, rss())
+"""
+
+
+def lean(network: Path) -> dict:
+    """Import time and resident memory, medians of 9 fresh processes each, in turn."""
+    programs = {
+        "import edgeface": "import edgeface",
+        "import edgeface.client": "import edgeface.client",
+        "what edgeface run imports": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
+        "import insightface": "import insightface",
+    }
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+    for _ in range(9):
+        for name, program in programs.items():
+            out = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", _MEASURE, program], capture_output=True, text=True, check=True
+            )
+            milliseconds, megabytes = out.stdout.split()[-2:]
+            rows[name].append((float(milliseconds), float(megabytes)))
+    return {
+        name: {
+            "import_ms": round(statistics.median(row[0] for row in values), 1),
+            "rss_mb": round(statistics.median(row[1] for row in values), 1),
+        }
+        for name, values in rows.items()
+    }
+
+
+if __name__ == "__main__":
+    main()

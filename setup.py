@@ -1,0 +1,53 @@
+"""What the package is called, needs and contains."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "edgeface" / "__init__.py").read_text()).group(1)
+
+setup(
+    name="edgeface",
+    version=VERSION,
+    description="An edge runtime for faces: finds them on a camera's frames, follows them, publishes them over ZeroMQ",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    python_requires=">=3.10",
+    # the networks and their cards stand at top level in the repository and inside the package in a wheel
+    packages=["edgeface", "edgeface.cpu", "edgeface.demo", "edgeface.engines"],
+    package_dir={"edgeface": "edgeface", "edgeface.engines": "engines"},
+    package_data={
+        "edgeface": ["py.typed"],
+        "edgeface.demo": ["demo.mp4", "demo.json"],
+        "edgeface.engines": ["*.toml", "*.md", "*.txt", "edgeface-*.onnx"],
+    },
+    install_requires=[
+        "numpy>=1.23",
+        "pyzmq>=25",
+        "msgpack>=1.0.5",
+        "msgspec>=0.18.6",
+        "lapx>=0.5.9",
+        'tomli>=2; python_version < "3.11"',
+    ],
+    extras_require={
+        "cpu": ["opencv-python>=4.8", "onnxruntime>=1.16"],
+        "cuda": ["pycuda>=2024.1"],  # TensorRT and jetson-utils come with JetPack, not from PyPI
+        "build": ["onnx>=1.15"],
+        "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py
+        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.11", "mypy>=1.15", "build>=1.2", "onnx>=1.15"],
+    },
+    entry_points={
+        "console_scripts": ["edgeface = edgeface.cli:main", "edgeface-bench = edgeface.bench:main"],
+    },
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
