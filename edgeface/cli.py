@@ -67,7 +67,7 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
     except EdgefaceError as error:
         if debug:
             raise
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {_one_line(error)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,8 +75,12 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
     except Exception as error:
         if debug:
             raise
-        print(f"{parser.prog}: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        print(f"{parser.prog}: {type(error).__name__}: {_one_line(error)} (--debug shows where)", file=sys.stderr)
         return 1
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -104,15 +104,16 @@ class Health:
         self._watchdog_ns = round(service.watchdog_period_s() * 1e9)
         self._state, self._reason = "starting", ""
         self._began_ns = self._frame_ns = time.monotonic_ns()
-        self._status_ns = self._notify_ns = self._tick_ns = 0
+        self._status_ns = self._tick_ns = 0
+        self._notify_ns = self._began_ns
         self._arrivals: deque[int] = deque(maxlen=1000)  # monotonic ns of the last second's frames
         self._latencies: deque[int] = deque(maxlen=300)  # ns, capture to publish
         self._dropped_total = self._faces = 0
 
     def starting(self) -> None:
         """The engine is warm and the bus is bound: systemd may start what needs us, even while the camera is away."""
-        self._send_status()
         service.notify("READY=1\nSTATUS=waiting for the first frame")
+        self._send_status()
 
     def frame(self, latency_ns: int, dropped: int, faces: int) -> None:
         """One frame was published."""

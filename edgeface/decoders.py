@@ -155,7 +155,8 @@ def _match_scrfd(head: Scrfd, shapes: Shapes, input_size: tuple[int, int]) -> li
         for values in widths:
             flat = (rows * columns * head.anchors, values)
             maps = (head.anchors * values, rows, columns)
-            names.append([name for name, shape in shapes.items() if shape[-2:] == flat or shape[-3:] == maps])
+            fits = {2: flat, 3: flat, 4: maps}  # by rank: [rows, v], [n, rows, v], [n, anchors * v, h, w]
+            names.append([name for name, shape in shapes.items() if _ends_with(shape, fits.get(len(shape)))])
         if any(len(found) != 1 for found in names):
             break
         levels.append((names[0][0], names[1][0], names[2][0] if head.keypoints else ""))
@@ -167,6 +168,10 @@ def _match_scrfd(head: Scrfd, shapes: Shapes, input_size: tuple[int, int]) -> li
             "wrong decoder, strides, anchors, keypoints or input size in the card?"
         )
     return levels
+
+
+def _ends_with(shape: tuple[int, ...], end: tuple[int, ...] | None) -> bool:
+    return end is not None and shape[-len(end) :] == end
 
 
 def _as_rows(output: NDArray[Any], values: int) -> NDArray[Any]:

@@ -74,8 +74,8 @@ def faces_body(
             "xyxy": box,
             "velocity": tracks.velocity[row].tolist(),
             "source": "detector" if tracks.measured[row] else "predicted",
-            "age_ms": int(tracks.age_ns[row]) // 1_000_000,
-            "track_age_ms": int(tracks.track_age_ns[row]) // 1_000_000,
+            "age_ms": round(int(tracks.age_ns[row]) / 1e6),
+            "track_age_ms": round(int(tracks.track_age_ns[row]) / 1e6),
         }
         keypoints = tracks.keypoints[row].tolist()
         if keypoints and not math.isnan(keypoints[0][0]):

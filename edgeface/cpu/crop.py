@@ -1,4 +1,8 @@
-"""Crops of a host frame -> the network's input tensor: cut, resize (bilinear), colour, mean and scale, NCHW."""
+"""Crops of a host frame -> the network's input tensor: cut, resize (bilinear), colour, mean and scale, NCHW.
+
+An output pixel whose centre lies outside the frame is padding; any other is interpolated between the frame's own
+pixels, the border's repeated where it looks half a pixel beyond them.
+"""
 
 from __future__ import annotations
 
@@ -44,19 +48,20 @@ class Cropper:
         x1, y1, x2, y2 = crop
         width, height = self._size
         if x1 == 0 and y1 == 0 and x2 >= frame_width - 1e-3 and y2 >= frame_height - 1e-3:
-            fitted = round(frame_width * width / x2), round(frame_height * height / y2)
-            return cv2.resize(pixels, fitted) if fitted != (frame_width, frame_height) else pixels
+            fitted_width, fitted_height = frame_width * width / x2, frame_height * height / y2
+            fitted = round(fitted_width), round(fitted_height)
+            if abs(fitted[0] - fitted_width) < 1e-3 and abs(fitted[1] - fitted_height) < 1e-3:  # boxes.letterbox
+                return cv2.resize(pixels, fitted) if fitted != (frame_width, frame_height) else pixels
         scale_x, scale_y = (x2 - x1) / width, (y2 - y1) / height
-        # cv2.resize's alignment: the centre of output pixel i looks at x1 + (i + 0.5) * scale
+        # as cv2.resize aligns: the centre of output pixel i looks at x1 + (i + 0.5) * scale, in pixel areas
         back = np.array([[scale_x, 0, x1 + scale_x / 2 - 0.5], [0, scale_y, y1 + scale_y / 2 - 0.5]])
-        return cv2.warpAffine(
-            pixels,
-            back,
-            self._size,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(self._spec.padding,) * 3,
-        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        picture = cv2.warpAffine(pixels, back, self._size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        x = x1 + (np.arange(width) + 0.5) * scale_x
+        y = y1 + (np.arange(height) + 0.5) * scale_y
+        picture[(y < 0) | (y >= frame_height)] = self._spec.padding
+        picture[:, (x < 0) | (x >= frame_width)] = self._spec.padding
+        return picture
 
     def _write(self, row: int, picture: NDArray[Any]) -> None:
         """Colour and normalise `picture` into the top-left of the tensor's row; padding beyond it."""

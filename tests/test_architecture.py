@@ -1,0 +1,86 @@
+"""The house: import layers, where device words may stand, and how long a file may get."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "edgeface"
+
+# low to high; a module imports only from rows below its own (cpu/ is one room, its files know each other)
+LAYERS = [
+    {"errors", "values"},
+    {"seams", "model_card", "config", "boxes"},
+    {"decoders", "clustering", "kalman", "message"},
+    {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "cpu", "cuda"},
+    {"pipeline"},
+    {"daemon", "bench"},
+    {"cli"},
+]
+EXCEPTIONS = {
+    "client": {"message"},  # what subscribers import
+    "bench": {"cli"},  # two programs, one set of arguments
+    "cli": {"client"},
+}
+DEVICE_WORDS = re.compile(r"cuda|tensorrt|jetson", re.IGNORECASE)
+MAY_SAY_DEVICE = {"config.py", "bench.py", "doctor.py"}
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def room(path_or_module: str) -> str:
+    return path_or_module.removeprefix("edgeface.").split(".")[0].split("/")[0]
+
+
+def row(name: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def imports(path: str) -> set[str]:
+    """Rooms of edgeface that the file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "edgeface":
+            names = [alias.name for alias in node.names] if node.module == "edgeface" else [node.module]
+            found |= {room(name) for name in names if not name.startswith("__")}
+        elif isinstance(node, ast.Import):
+            found |= {room(alias.name) for alias in node.names if alias.name.startswith("edgeface.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [str(path.relative_to(PACKAGE)) for path in FILES])
+def test_a_module_imports_only_from_lower_rows(path: str) -> None:
+    own = room(path.removesuffix(".py"))
+    if own == "__init__":
+        assert not imports(path)
+        return
+    allowed = EXCEPTIONS.get(own, set()) | {own}
+    if own != "client":
+        allowed |= set().union(*LAYERS[: row(own)])
+    assert imports(path) <= allowed
+
+
+def test_the_backends_are_siblings_that_do_not_know_each_other() -> None:
+    for path in (PACKAGE / "cpu").glob("*.py"):
+        assert "cuda" not in imports(f"cpu/{path.name}")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name not in ("cuda", "build")], ids=str)
+def test_device_words_stand_in_the_backends_only(path: object) -> None:
+    if path.name not in MAY_SAY_DEVICE:
+        assert not DEVICE_WORDS.findall(path.read_text())
+
+
+def test_every_file_says_in_its_first_line_what_it_is_for() -> None:
+    for path in FILES:
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        assert docstring, path
+        assert docstring.splitlines()[0].endswith((".", ":")), path
+
+
+def test_no_file_outgrows_its_room() -> None:
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 300, path

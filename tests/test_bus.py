@@ -1,0 +1,289 @@
+"""The bus: the wire schema, late joiners, sequence numbers, slow and hostile readers."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgpack
+import pytest
+import zmq
+from fakes import detections, frame
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeface import message
+from edgeface.client import Subscriber
+from edgeface.errors import ConfigError
+from edgeface.publisher import ZmqPublisher
+from edgeface.tracker import ByteTracker
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/bus.ipc"
+
+
+@pytest.fixture
+def publisher(endpoint: str) -> Iterator[ZmqPublisher]:
+    opened = ZmqPublisher(endpoint, "front", 30.0)
+    yield opened
+    opened.close()
+
+
+def joined(publisher: ZmqPublisher, bus: Subscriber) -> None:
+    """Wait until the subscription has arrived."""
+    publisher.send("status", {"state": "ready"})
+    deadline = time.monotonic() + 5
+    while bus.receive(0.02) is None:
+        publisher.serve()
+        assert time.monotonic() < deadline
+
+
+def faces_body() -> dict[str, object]:
+    tracker = ByteTracker(high_score=0.5, low_score=0.1, new_score=0.6, min_hits=2, lost_timeout_s=1.0)
+    tracks = tracker.update(detections((10, 20, 30, 50)), 0)
+    return message.faces_body(
+        frame(), tracks, dropped=0, keyframe=True, keyframe_age=0, mode="fixed", timing_us={"faces": 7}
+    )
+
+
+def test_a_faces_message_has_every_field_of_the_schema(publisher: ZmqPublisher, endpoint: str) -> None:
+    with Subscriber(endpoint, ["faces", "status"]) as bus:
+        joined(publisher, bus)
+        before_ns = time.monotonic_ns()
+        publisher.send("faces", faces_body())
+        topic, body = bus.receive(5.0)
+    assert topic == "faces"
+    expected = {
+        "schema": int, "camera": str, "run_id": str, "seq": int, "frame_id": int, "width": int, "height": int,
+        "capture_ns": int, "publish_ns": int, "mono_to_real_ns": int, "capture_clock": str, "dropped": int,
+        "keyframe": bool, "keyframe_age": int, "mode": str, "timing_us": dict, "faces": list,
+    }  # fmt: skip
+    assert {key: type(value) for key, value in body.items()} == expected
+    (face,) = body["faces"]
+    expected = {
+        "track_id": int, "score": float, "xyxy": list, "velocity": list, "source": str, "age_ms": int,
+        "track_age_ms": int, "keypoints": list,
+    }  # fmt: skip
+    assert {key: type(value) for key, value in face.items()} == expected
+    assert face["xyxy"] == pytest.approx([10, 20, 30, 50], abs=1e-4)
+    assert (body["schema"], body["camera"], body["seq"]) == (1, "front", 0)
+    assert before_ns <= body["publish_ns"] <= time.monotonic_ns()
+    assert abs(body["publish_ns"] + body["mono_to_real_ns"] - time.time_ns()) < 2e9
+
+
+def test_two_frames_a_message_topic_first(publisher: ZmqPublisher, endpoint: str) -> None:
+    socket = zmq.Context.instance().socket(zmq.SUB)
+    socket.subscribe("edgeface/1/front/status/")
+    socket.connect(endpoint)
+    publisher.send("status", {"state": "ready"})
+    deadline = time.monotonic() + 5
+    while not socket.poll(20):
+        publisher.serve()
+        assert time.monotonic() < deadline
+    topic, payload = socket.recv_multipart()
+    socket.close(0)
+    assert topic == b"edgeface/1/front/status/"
+    assert msgpack.unpackb(payload)["state"] == "ready"
+
+
+def test_every_late_joiner_gets_the_last_status_at_once(publisher: ZmqPublisher, endpoint: str) -> None:
+    publisher.send("status", {"state": "starting"})
+    publisher.send("status", {"state": "ready"})
+    for topics in (["status"], ["status"], message.TOPICS):  # also a second one with the same subscription
+        with Subscriber(endpoint, topics, camera="front") as bus:
+            deadline = time.monotonic() + 5
+            while (received := bus.receive(0.02)) is None:
+                publisher.serve()
+                assert time.monotonic() < deadline
+        assert received[1]["state"] == "ready"
+        assert received[1]["seq"] == 1
+
+
+def test_a_reader_of_faces_alone_gets_no_status(publisher: ZmqPublisher, endpoint: str) -> None:
+    publisher.send("status", {"state": "ready"})
+    with Subscriber(endpoint, ["faces"], camera="front") as bus:
+        for _ in range(20):
+            publisher.serve()
+            assert bus.receive(0.01) is None
+
+
+def test_a_camera_whose_name_begins_alike_is_not_mixed_up(publisher: ZmqPublisher, endpoint: str) -> None:
+    with Subscriber(endpoint, ["status"], camera="fron") as bus:
+        publisher.send("status", {"state": "ready"})
+        for _ in range(20):
+            publisher.serve()
+            assert bus.receive(0.01) is None
+
+
+def test_seq_counts_each_topic_without_gaps(publisher: ZmqPublisher, endpoint: str) -> None:
+    with Subscriber(endpoint) as bus:
+        joined(publisher, bus)
+        for _ in range(20):
+            publisher.send("faces", {})
+            publisher.send("events", {"event": "track_started"})
+        seen: dict[str, list[int]] = {"faces": [], "events": [], "status": []}
+        for _ in range(40):
+            topic, body = bus.receive(5.0)
+            seen[topic].append(body["seq"])
+        assert seen["faces"] == seen["events"] == list(range(20))
+        assert bus.lost == 0
+
+
+def test_a_slow_reader_loses_messages_and_blocks_nobody(publisher: ZmqPublisher, endpoint: str) -> None:
+    with Subscriber(endpoint, ["faces", "status"]) as bus:
+        bus._socket.setsockopt(zmq.RCVBUF, 4096)
+        joined(publisher, bus)
+        padding = {"mode": "x" * 20_000}
+        slowest = 0.0
+        for _ in range(5000):
+            begun = time.perf_counter()
+            publisher.send("faces", padding)
+            slowest = max(slowest, time.perf_counter() - begun)
+        assert slowest < 0.25
+        while bus.receive(0.2) is not None:
+            pass
+        publisher.send("faces", {})
+        assert bus.receive(5.0) is not None
+        assert bus.lost > 0
+
+
+def test_a_reader_that_sends_rubbish_is_ignored(publisher: ZmqPublisher, endpoint: str) -> None:
+    hostile = zmq.Context.instance().socket(zmq.XSUB)
+    hostile.setsockopt(zmq.LINGER, 0)
+    hostile.connect(endpoint)
+    for payload in (b"", b"\x02junk", b"\x01" + b"x" * 100_000, b"\x00", b"\xff" * 5000):
+        hostile.send(payload)
+    with Subscriber(endpoint) as bus:
+        joined(publisher, bus)
+        publisher.send("faces", {})
+        assert bus.receive(5.0) is not None
+    hostile.close()
+
+
+# --- binding
+
+
+def test_a_second_daemon_on_the_same_endpoint_is_refused(publisher: ZmqPublisher, endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="another edgeface publishes here"):
+        ZmqPublisher(endpoint, "front", 30.0)
+    with Subscriber(endpoint) as bus:  # and the first one still has its socket
+        joined(publisher, bus)
+
+
+def test_the_endpoint_is_free_again_after_closing(endpoint: str) -> None:
+    for _ in range(2):
+        ZmqPublisher(endpoint, "front", 30.0).close()
+
+
+def test_a_socket_left_by_a_dead_daemon_is_taken_over(endpoint: str) -> None:
+    path = Path(endpoint.removeprefix("ipc://"))
+    import socket
+
+    leftover = socket.socket(socket.AF_UNIX)
+    leftover.bind(str(path))
+    leftover.close()
+    opened = ZmqPublisher(endpoint, "front", 30.0)
+    with Subscriber(endpoint) as bus:
+        joined(opened, bus)
+    opened.close()
+
+
+def test_others_than_the_group_cannot_read(publisher: ZmqPublisher, endpoint: str) -> None:
+    mode = Path(endpoint.removeprefix("ipc://")).stat().st_mode
+    assert stat.S_IMODE(mode) == 0o660
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "complaint"),
+    [
+        ("ipc:///no/such/folder/a.ipc", "cannot write there: No such file"),
+        ("ipc:///proc/a.ipc", "cannot write there"),
+        ("ipc://relative.ipc", "absolute path"),
+        ("ipc:///tmp/" + "x" * 120, "at most 107 bytes"),
+        ("ipc:///dev/null", "not a socket"),
+        ("tcp://nowhere.invalid:1", "cannot bind"),
+        ("tcp://127.0.0.1:x", "cannot bind"),
+        ("nonsense", "cannot bind"),
+    ],
+)
+def test_endpoints_that_cannot_be_bound(endpoint: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        ZmqPublisher(endpoint, "front", 30.0)
+    assert "\n" not in str(caught.value)
+
+
+def test_tcp_when_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    probe = zmq.Context.instance().socket(zmq.REP)
+    port = probe.bind_to_random_port("tcp://127.0.0.1")
+    with pytest.raises(ConfigError, match="Address already in use"):
+        ZmqPublisher(f"tcp://127.0.0.1:{port}", "front", 30.0)
+    probe.close()
+    assert "anybody" not in caplog.text
+    ZmqPublisher("tcp://127.0.0.1:*", "front", 30.0).close()
+    assert "anybody" not in caplog.text
+    ZmqPublisher("tcp://0.0.0.0:*", "front", 30.0).close()
+    assert "anybody who reaches this address" in caplog.text
+
+
+# --- reading
+
+
+def test_a_restart_is_no_loss(endpoint: str) -> None:
+    with Subscriber(endpoint, ["status"]) as bus:
+        for _ in range(2):
+            opened = ZmqPublisher(endpoint, "front", 30.0)
+            joined(opened, bus)
+            for _ in range(5):
+                opened.send("status", {"state": "ready"})
+            opened.close()
+        assert bus.lost == 0
+
+
+def test_unknown_topics_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected one of faces, status, events"):
+        Subscriber("ipc:///tmp/x", ["face"])
+
+
+def test_malformed_messages_are_counted_and_passed_over(endpoint: str) -> None:
+    rogue = zmq.Context.instance().socket(zmq.XPUB)
+    rogue.setsockopt(zmq.LINGER, 0)
+    rogue.bind(endpoint)
+    good = {"schema": 1, "seq": 0, "run_id": "a"}
+    with Subscriber(endpoint) as bus:
+        assert rogue.poll(5000)
+        for parts in (
+            [b"edgeface/1/x/faces/"],
+            [b"edgeface/1/x/faces/", b"\xc1"],
+            [b"edgeface/1/x/faces/", msgpack.packb([1])],
+            [b"edgeface/1/x/faces/", msgpack.packb(good | {"schema": 2})],
+            [b"edgeface/1/x/faces/", msgpack.packb({"schema": 1})],
+            [b"edgeface/1/x/faces/", b"\xdf\xff\xff\xff\xff"],
+            [b"edgeface/1/x/other/", msgpack.packb(good)],
+            [b"edgeface/1/x/faces/", msgpack.packb(good | {"later": "key"})],
+        ):
+            rogue.send_multipart(parts)
+        assert bus.receive(5.0) == ("faces", good | {"later": "key"})
+        assert bus.malformed == 6
+    rogue.close()
+
+
+@given(st.binary(max_size=200))
+def test_decoding_rubbish_raises_value_error_and_nothing_else(payload: bytes) -> None:
+    try:
+        assert message.decode(payload)["schema"] == 1
+    except ValueError as error:
+        assert str(error)
+
+
+def test_huge_messages_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected at most"):
+        message.decode(b"\x80" * (message.MAX_MESSAGE_BYTES + 1))
+
+
+def test_default_endpoints() -> None:
+    assert message.default_endpoint("front") == "ipc:///tmp/edgeface-front.ipc"
+    assert message.default_endpoint("front", "/run/edgeface") == "ipc:///run/edgeface/front.ipc"

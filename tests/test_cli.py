@@ -1,0 +1,137 @@
+"""The command line: listen, bench, version, and what importing the package costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_daemon import start
+
+from edgeface import __version__, bench
+from edgeface.cli import main
+
+
+def edgeface(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "import sys; from edgeface.cli import main; sys.exit(main())", *arguments]
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/c.ipc"
+
+
+def test_listen_prints_one_json_object_a_line(endpoint: str) -> None:
+    listener = subprocess.Popen(edgeface("listen", endpoint, "--max-messages", "20"), stdout=subprocess.PIPE, text=True)
+    daemon = start("--source", "demo:?loop=1", "--endpoint", endpoint)
+    out, _ = listener.communicate(timeout=60)
+    daemon.terminate()
+    assert daemon.wait(5) == 0
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert len(messages) == 20
+    assert {message["topic"] for message in messages} <= {"faces", "status", "events"}
+    assert any(message["faces"] for message in messages if message["topic"] == "faces")
+
+
+def test_listen_to_one_topic(endpoint: str) -> None:
+    listener = subprocess.Popen(
+        edgeface("listen", endpoint, "--topic", "status", "--max-messages", "2"), stdout=subprocess.PIPE, text=True
+    )
+    daemon = start("--source", "demo:?loop=1", "--endpoint", endpoint)
+    out, _ = listener.communicate(timeout=60)
+    daemon.terminate()
+    daemon.wait(5)
+    assert [json.loads(line)["topic"] for line in out.splitlines()] == ["status"] * 2
+
+
+def test_listen_into_a_closed_pipe_ends_quietly(endpoint: str) -> None:
+    daemon = start("--source", "demo:?loop=1", "--endpoint", endpoint)
+    listener = subprocess.Popen(edgeface("listen", endpoint), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    listener.stdout.readline()
+    listener.stdout.close()
+    assert listener.wait(10) == 0
+    assert listener.stderr.read() == ""
+    daemon.terminate()
+    daemon.wait(5)
+
+
+def test_the_sample_subscriber(endpoint: str) -> None:
+    sample = ROOT / "scripts" / "listen.py"
+    assert len(sample.read_text().splitlines()) <= 20
+    listener = subprocess.Popen([sys.executable, "-u", str(sample), endpoint], stdout=subprocess.PIPE, text=True)
+    daemon = start("--source", "demo:?loop=1", "--endpoint", endpoint)
+    lines = [listener.stdout.readline() for _ in range(10)]
+    listener.kill()
+    daemon.terminate()
+    daemon.wait(5)
+    assert any(line.startswith("frame ") and ": face 1 at " in line for line in lines)
+
+
+def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "bench.json"
+    assert bench.main(["--frames", "30", "--warm-up", "3", "--json", str(target)]) == 0
+    out = capsys.readouterr().out
+    report = json.loads(target.read_text())
+    assert report["frames"] == 30
+    stages = report["stages_ms"]
+    assert {"read", "infer: crop", "infer: network", "decode", "nms", "detect", "step", "publish"} <= set(stages)
+    assert stages["step"]["runs"] == 30
+    assert stages["detect"]["runs"] == stages["nms"]["runs"] == 10
+    assert stages["infer: network"]["p50"] <= stages["detect"]["p50"] <= stages["detect"]["p99"]
+    assert report["capture_to_publish_ms"]["p50"] > 0
+    assert report["resident_mb"]["peak"] >= report["resident_mb"]["now"] > 20
+    assert set(report["import_ms"]) == {"edgeface", "edgeface.client", "daemon"}
+    assert report["mean_faces"] > 1
+    for stage in stages:
+        assert stage in out
+
+
+def test_bench_refuses_a_source_that_ends_in_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--source", "demo:?pace=0", "--warm-up", "301"]) == 78
+    assert "ended before the 301 frames of warm-up" in capsys.readouterr().err
+
+
+def test_bench_refuses_an_unwritable_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--frames", "1", "--warm-up", "1", "--json", "/proc/x"]) == 78
+    assert "cannot write the figures" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"edgeface {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["walk"], ["listen", "--topic", "noses"], ["listen", "--max-messages", "-1"]]
+)
+def test_bad_usage_is_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+HEAVY = ("cv2", "onnxruntime", "tensorrt", "pycuda", "numpy", "msgspec", "lap")
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"), [("edgeface", (*HEAVY, "zmq", "msgpack")), ("edgeface.client", HEAVY)]
+)
+def test_subscribers_import_nothing_heavy(module: str, forbidden: tuple[str, ...]) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not set(forbidden) & set(loaded)
+
+
+def test_an_unexpected_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("dt\nis 0")
+
+    monkeypatch.setattr("edgeface.daemon.run", broken)
+    assert main(["run"]) == 1
+    err = capsys.readouterr().err
+    assert err == "edgeface: ZeroDivisionError: dt is 0 (--debug shows where)\n"

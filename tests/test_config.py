@@ -1,0 +1,105 @@
+"""Configuration: defaults, flags over the file, and every wrong key named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeface.config import load_config, parse_source
+from edgeface.errors import ConfigError
+
+
+def test_without_a_file_the_demo_runs() -> None:
+    config = load_config(None, {})
+    assert (config.source, config.detector.card, config.camera) == ("demo:", "edgeface-detector", "cam0")
+
+
+def test_flags_lie_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "front.toml"
+    path.write_text('camera = "front"\n[detector]\ncard = "a"\nscore_threshold = 0.4\n')
+    config = load_config(str(path), {"camera": "back", "detector": {"card": "b"}})
+    assert (config.camera, config.detector.card, config.detector.score_threshold) == ("back", "b", 0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("sorce = 'demo:'", "unknown field `sorce`"),
+        ("[detector]\nscore_treshold = 0.5", "unknown field `score_treshold` - at `$.detector`"),
+        ("[detector]\nscore_threshold = 1.5", "<= 1.0 - at `$.detector.score_threshold`"),
+        ("[tracker]\nkeyframe_interval = 0", ">= 1 - at `$.tracker.keyframe_interval`"),
+        ("[tracker]\nkeyframe_interval = 'x'", "Expected `int`, got `str` - at `$.tracker.keyframe_interval`"),
+        ("camera = 'a/b'", "at `$.camera`"),
+        ("backend = 'fast'", "Invalid enum value 'fast' - at `$.backend`"),
+        ("[detector]\ninput_size = [640]", "length 2"),
+        ("camera = ", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_path_of_the_key(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(path), {})
+    assert complaint in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_file_is_refused_also_where_a_flag_hides_it(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text("camera = 7")
+    with pytest.raises(ConfigError, match="camera"):
+        load_config(str(path), {"camera": "front"})
+
+
+def test_a_wrong_flag_is_refused() -> None:
+    with pytest.raises(ConfigError, match="command line: .*keyframe_interval"):
+        load_config(None, {"tracker": {"keyframe_interval": 0}})
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(str(tmp_path / "none.toml"), {})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_config(str(tmp_path / "binary.toml"), {})
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "target"),
+    [
+        ("/a/b.mp4", "file", "/a/b.mp4"),
+        ("file:///a/b.mp4", "file", "/a/b.mp4"),
+        ("b.jpg", "pictures", "b.jpg"),
+        ("images:/a/*.png", "pictures", "/a/*.png"),
+        ("images:/a/frame?.png", "pictures", "/a/frame?.png"),
+        ("0", "camera", "/dev/video0"),
+        ("v4l2:///dev/video2", "camera", "/dev/video2"),
+        ("rtsp://user:secret@cam/stream?profile=1", "stream", "rtsp://user:secret@cam/stream?profile=1"),
+        ("http://cam/mjpeg", "stream", "http://cam/mjpeg"),
+    ],
+)
+def test_source_uris(uri: str, kind: str, target: str) -> None:
+    parsed = parse_source(uri)
+    assert (parsed.kind, parsed.target) == (kind, target)
+
+
+def test_source_options() -> None:
+    parsed = parse_source("images:/a/frame?.png?loop=1&fps=12.5&pace=0")
+    assert (parsed.target, parsed.loop, parsed.fps, parsed.pace) == ("/a/frame?.png", True, 12.5, False)
+    demo = parse_source("demo:?loop=1")
+    assert demo.loop
+    assert Path(demo.target).is_file()
+
+
+@pytest.mark.parametrize("uri", ["demo:x", "a.mp4?lop=1", "a.mp4?loop=2", "a.mp4?fps=0", "a.mp4?fps=x", "gopher://x"])
+def test_wrong_sources_are_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        parse_source(uri)
+
+
+@pytest.mark.parametrize("uri", ["csi://0", "scenario:crossing?seed=1"])
+def test_sources_that_are_not_built_yet_say_so(uri: str) -> None:
+    with pytest.raises(ConfigError, match="not built into this version"):
+        parse_source(uri)

@@ -1,0 +1,51 @@
+"""The default networks on the bundled clip, held against its exact truth."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from edgeface.boxes import iou
+from edgeface.config import load_config
+from edgeface.errors import EndOfStream
+from edgeface.pipeline import build
+
+TRUTH = json.loads((ROOT / "edgeface" / "demo" / "demo.json").read_text())["frames"]
+
+
+def run(interval: int) -> tuple[float, int, int]:
+    """Share of open faces found (at least 60 % visible, IoU above 0.4), published boxes on nobody, ids used."""
+    flags = {"source": "demo:?pace=0", "tracker": {"keyframe_interval": interval}}
+    source, engine, pipeline, _ = build(load_config(None, flags))
+    found = total = on_nobody = 0
+    ids = set()
+    for truth in TRUTH:
+        body = pipeline.step(source.read(1.0))[0][1]
+        boxes = np.array([face["xyxy"] for face in body["faces"]], np.float32).reshape(-1, 4)
+        known = np.array([face["xyxy"] for face in truth], np.float32).reshape(-1, 4)
+        is_open = np.array([face["visible_fraction"] >= 0.6 for face in truth], bool)
+        overlap = iou(known, boxes)
+        total += is_open.sum()
+        found += (overlap[is_open].max(axis=1, initial=0) > 0.4).sum()
+        on_nobody += (overlap.max(axis=0, initial=0) < 0.2).sum()
+        ids |= {face["track_id"] for face in body["faces"]}
+    with pytest.raises(EndOfStream):
+        source.read(1.0)
+    source.close()
+    engine.close()
+    return found / total, int(on_nobody), len(ids)
+
+
+@pytest.mark.parametrize(("interval", "share"), [(1, 0.95), (3, 0.92)])
+def test_faces_are_found_and_followed(interval: int, share: float) -> None:
+    found, on_nobody, ids = run(interval)
+    assert found > share
+    assert on_nobody < 15  # of about 900 boxes
+    assert 5 <= ids <= 15  # five people, some hidden for longer than a track lives
+
+
+def test_a_run_is_the_same_every_time() -> None:
+    assert run(3) == run(3)

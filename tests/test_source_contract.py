@@ -1,0 +1,314 @@
+"""What every Source does; then files, pictures and live streams on the CPU backend."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import FakeSource, frame
+
+from edgeface.config import parse_source
+from edgeface.cpu.source import LiveSource, open_source
+from edgeface.errors import ConfigError, EndOfStream, SourceError
+from edgeface.seams import Source
+from edgeface.values import Frame
+
+DEMO_FRAMES = 300
+
+
+def write_pictures(folder: Path, count: int = 3, size: tuple[int, int] = (64, 48)) -> Path:
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number:03}.png"), np.full((size[1], size[0], 3), number, np.uint8))
+    return folder
+
+
+def read_all(source: Source) -> list[Frame]:
+    frames = []
+    while True:
+        try:
+            frames.append(source.read(1.0))
+        except EndOfStream:
+            return frames
+
+
+@pytest.fixture(params=["fake", "film", "pictures", "live"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
+    opened: Source
+    if request.param == "fake":
+        opened = FakeSource(frame(number, pixels=np.zeros((360, 640, 3), np.uint8)) for number in range(300))
+    elif request.param == "film":
+        opened = open_source(parse_source("demo:?pace=0"))
+    elif request.param == "pictures":
+        opened = open_source(parse_source(f"images:{write_pictures(tmp_path, 20)}/*.png?pace=0"))
+    else:
+        opened = LiveSource(FakeCapture)
+    yield opened
+    opened.close()
+
+
+class FakeCapture:
+    """A camera at 200 frames a second; `script` (class attribute) says what goes wrong, call by call."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.released = False
+
+    def get(self, _: int) -> float:
+        return 200.0
+
+    def grab(self) -> bool:
+        time.sleep(0.005)
+        self.count += 1
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        return True, np.full((4, 6, 3), self.count % 256, np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_frames_have_rising_numbers_and_stamps(source: Source) -> None:
+    frames = [source.read(2.0) for _ in range(10)]
+    assert all(frames)
+    numbers = [item.frame_id for item in frames]
+    stamps = [item.capture_ns for item in frames]
+    assert numbers == sorted(set(numbers))
+    assert stamps == sorted(set(stamps))
+
+
+def test_a_frame_says_its_size_and_format(source: Source) -> None:
+    item = source.read(2.0)
+    assert item is not None
+    assert item.pixels.shape == (item.height, item.width, 3)
+    assert item.format == "bgr8"
+    assert item.capture_clock in ("pts", "dequeue")
+
+
+def test_closing_is_quick(source: Source) -> None:
+    source.read(2.0)
+    begun = time.monotonic()
+    source.close()
+    assert time.monotonic() - begun < 1.0
+
+
+# --- files
+
+
+def test_a_film_drops_nothing_and_is_the_same_every_time() -> None:
+    runs = [read_all(open_source(parse_source("demo:?pace=0"))) for _ in range(2)]
+    for frames in runs:
+        assert [item.frame_id for item in frames] == list(range(DEMO_FRAMES))
+    steps = [np.diff([item.capture_ns for item in frames]).tolist() for frames in runs]
+    assert steps[0] == steps[1] == [33_333_333] * (DEMO_FRAMES - 1)
+    np.testing.assert_array_equal(runs[0][123].pixels, runs[1][123].pixels)
+
+
+def test_a_film_can_repeat() -> None:
+    source = open_source(parse_source("demo:?pace=0&loop=1"))
+    frames = [source.read(1.0) for _ in range(DEMO_FRAMES + 2)]
+    assert frames[-1].frame_id == DEMO_FRAMES + 1
+    np.testing.assert_array_equal(frames[DEMO_FRAMES].pixels, frames[0].pixels)
+    assert frames[DEMO_FRAMES].capture_ns - frames[DEMO_FRAMES - 1].capture_ns == 33_333_333
+
+
+def test_a_paced_film_keeps_its_time_and_stamps_the_moment_it_was_due(tmp_path: Path) -> None:
+    source = open_source(parse_source(f"images:{write_pictures(tmp_path)}/*.png?fps=20"))
+    begun = time.monotonic_ns()
+    frames = []
+    while len(frames) < 3:
+        item = source.read(0.01)
+        if item is not None:
+            assert item.capture_ns <= time.monotonic_ns()
+            frames.append(item)
+    assert 0.095 < (time.monotonic_ns() - begun) / 1e9 < 1.0
+    assert source.expected_hz == 20
+
+
+def test_a_slow_reader_makes_a_paced_film_wait(tmp_path: Path) -> None:
+    source = open_source(parse_source(f"images:{write_pictures(tmp_path)}/*.png?fps=100"))
+    source.read(1.0)
+    time.sleep(0.2)
+    late = source.read(1.0)
+    assert late.frame_id == 1
+    assert time.monotonic_ns() - late.capture_ns < 100_000_000
+
+
+def test_missing_empty_and_damaged_films(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        open_source(parse_source(str(tmp_path / "none.mp4")))
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(SourceError, match="is empty"):
+        open_source(parse_source(str(tmp_path / "empty.mp4")))
+    demo = Path(parse_source("demo:").target).read_bytes()
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 100)
+    (tmp_path / "cut.mp4").write_bytes(demo[: len(demo) // 2])
+    for name in ("noise.mp4", "cut.mp4"):
+        with pytest.raises(SourceError, match="cannot|not a video|damaged"):
+            read_all(open_source(parse_source(str(tmp_path / name))))
+
+
+def test_a_film_that_ends_too_early_is_an_error_not_an_end(tmp_path: Path) -> None:
+    """Its index promises 60 frames, but only the first half of its data is there."""
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = open_source(parse_source(f"{path}?pace=0"))
+    with pytest.raises(SourceError, match=r"ended after \d+ of 60 frames"):
+        read_all(source)
+
+
+# --- pictures
+
+
+def test_pictures_come_by_name_and_one_picture_is_a_sequence(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path, 5)
+    frames = read_all(open_source(parse_source(f"images:{folder}/*.png?pace=0")))
+    assert [int(item.pixels[0, 0, 0]) for item in frames] == list(range(5))
+    assert len(read_all(open_source(parse_source(f"{folder}/003.png?pace=0")))) == 1
+
+
+def test_a_damaged_picture_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_pictures(tmp_path, 3)
+    (folder / "001.png").write_bytes((folder / "001.png").read_bytes()[:20])
+    frames = read_all(open_source(parse_source(f"images:{folder}/*.png?pace=0")))
+    assert len(frames) == 2
+    assert "001.png" in caplog.text
+
+
+def test_no_picture_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such picture"):
+        open_source(parse_source(f"images:{tmp_path}/*.png"))
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError, match="none of 1 files is a picture"):
+        open_source(parse_source(f"images:{tmp_path}/*.png"))
+
+
+# --- live
+
+
+def test_only_the_newest_frame_is_kept_and_the_gap_shows() -> None:
+    source = LiveSource(FakeCapture)
+    first = source.read(1.0)
+    time.sleep(0.1)
+    second = source.read(1.0)
+    third = source.read(1.0)
+    source.close()
+    assert second.frame_id - first.frame_id > 5
+    assert third.frame_id > second.frame_id
+    assert time.monotonic_ns() - third.capture_ns < 500_000_000
+    assert source.expected_hz == 200
+
+
+def test_a_live_source_times_out_with_none() -> None:
+    class Silent(FakeCapture):
+        def grab(self) -> bool:
+            time.sleep(0.3)
+            return True
+
+    source = LiveSource(Silent)
+    assert source.read(0.05) is None
+    source.close()
+
+
+def test_a_camera_that_stops_is_opened_again() -> None:
+    opened: list[FakeCapture] = []
+
+    class Failing(FakeCapture):
+        def grab(self) -> bool:
+            return super().grab() and not (self.count > 3 and len(opened) == 1)
+
+    def open_capture() -> FakeCapture:
+        opened.append(Failing())
+        return opened[-1]
+
+    source = LiveSource(open_capture)
+    wait_for(lambda: source.problem == "the camera has stopped giving frames")
+    wait_for(lambda: len(opened) == 2 and source.problem == "")
+    last = source.read(1.0)
+    source.close()
+    assert opened[0].released
+    assert last.frame_id > 3
+
+
+def test_a_frame_that_does_not_decode_counts_as_lost() -> None:
+    class Corrupt(FakeCapture):
+        def retrieve(self) -> tuple[bool, np.ndarray | None]:
+            return (False, None) if self.count == 2 else super().retrieve()
+
+    source = LiveSource(Corrupt)
+    numbers = [source.read(1.0).frame_id for _ in range(5)]
+    source.close()
+    assert 2 not in numbers
+
+
+def test_a_missing_camera_is_a_problem_not_an_error() -> None:
+    source = open_source(parse_source("v4l2:///dev/video-none"))
+    wait_for(lambda: source.problem == "/dev/video-none: no such camera")
+    assert source.read(0.05) is None
+    source.close()
+
+
+def test_a_device_that_is_no_camera(tmp_path: Path) -> None:
+    source = open_source(parse_source("v4l2:///dev/null"))
+    wait_for(lambda: source.problem == "/dev/null: cannot be opened")
+    source.close()
+
+
+def test_a_stream_hides_its_password() -> None:
+    source = open_source(parse_source("http://user:secret@127.0.0.1:9/stream"))
+    wait_for(lambda: "cannot be opened" in source.problem)
+    source.close()
+    assert source.problem == "http://127.0.0.1:9/stream: cannot be opened"
+
+
+class Mjpeg(BaseHTTPRequestHandler):
+    """A network camera."""
+
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+        part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+        try:
+            for _ in range(100):
+                self.wfile.write(part)
+                time.sleep(0.02)
+        except OSError:
+            return
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_real_network_stream_comes_stops_and_comes_back() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = open_source(parse_source(f"http://127.0.0.1:{server.server_port}/camera.mjpg"))
+    try:
+        wait_for(lambda: source.read(0.1) is not None, 15)
+        wait_for(lambda: source.problem == "the camera has stopped giving frames", 15)
+        wait_for(lambda: source.read(0.1) is not None and source.problem == "", 15)
+    finally:
+        source.close()
+        server.shutdown()
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)

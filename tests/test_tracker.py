@@ -1,0 +1,205 @@
+"""ByteTrack: ids, states, both stages, and time that is not made of frames."""
+
+from __future__ import annotations
+
+import numpy as np
+from fakes import detections
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeface.tracker import ByteTracker
+from edgeface.values import CONFIRMED, Detections, Tracks
+
+FRAME_NS = 33_333_333
+BOX = (100.0, 100.0, 160.0, 180.0)
+FAR = (400.0, 100.0, 460.0, 180.0)
+
+
+def tracker(**changes: float) -> ByteTracker:
+    settings = {"high_score": 0.5, "low_score": 0.1, "new_score": 0.6, "min_hits": 2, "lost_timeout_s": 1.0}
+    return ByteTracker(**(settings | changes))
+
+
+def moved(box: tuple[float, ...], dx: float, dy: float = 0.0) -> tuple[float, float, float, float]:
+    return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy
+
+
+def ids(tracks: Tracks) -> list[int]:
+    return tracks.track_id.tolist()
+
+
+def test_faces_of_the_first_look_are_confirmed_at_once() -> None:
+    tracks = tracker().update(detections(BOX, FAR), 0)
+    assert ids(tracks) == tracks.started.tolist() == [1, 2]
+    assert (tracks.state == CONFIRMED).all()
+    np.testing.assert_allclose(tracks.xyxy, [BOX, FAR], atol=1e-4)
+    assert tracks.measured.all()
+    assert not np.isnan(tracks.keypoints).any()
+
+
+def test_later_faces_need_min_hits_and_take_an_id_only_then() -> None:
+    follow = tracker(min_hits=3)
+    follow.update(detections(), 0)
+    assert ids(follow.update(detections(BOX, FAR), FRAME_NS)) == []
+    assert ids(follow.update(detections(BOX), 2 * FRAME_NS)) == []  # FAR is dropped, it never had an id
+    assert ids(follow.update(detections(BOX), 3 * FRAME_NS)) == [1]
+    follow.update(detections(BOX, FAR), 4 * FRAME_NS)
+    follow.update(detections(BOX, FAR), 5 * FRAME_NS)
+    assert ids(follow.update(detections(BOX, FAR), 6 * FRAME_NS)) == [1, 2]
+
+
+def test_a_moving_face_keeps_its_id_and_its_velocity_is_in_pixels_a_second() -> None:
+    follow = tracker()
+    for step in range(30):
+        tracks = follow.update(detections(moved(BOX, 4 * step, -1 * step)), step * FRAME_NS)
+        assert ids(tracks) == [1]
+    np.testing.assert_allclose(tracks.velocity, [[120, -30]], rtol=0.05)
+
+
+def test_prediction_moves_on_without_missing_anybody() -> None:
+    follow = tracker()
+    for step in range(20):
+        follow.update(detections(moved(BOX, 5 * step)), step * FRAME_NS)
+    for step in range(20, 60):  # 40 frames without a look: longer than lost_timeout_s
+        tracks = follow.predict(step * FRAME_NS)
+        assert ids(tracks) == [1]
+        assert not tracks.measured.any()
+        assert tracks.age_ns[0] == (step - 19) * FRAME_NS
+    assert abs(tracks.xyxy[0, 0] - (100 + 5 * 59)) < 20
+    assert tracks.keypoints.shape[0] == 1
+
+
+def test_irregular_time_steps_give_the_same_track() -> None:
+    """Keyframes every fifth frame, in real time: the face moves 20 px between looks."""
+    follow = tracker()
+    for step in range(0, 100, 5):
+        tracks = follow.update(detections(moved(BOX, 4 * step)), step * FRAME_NS)
+        assert ids(tracks) == [1]
+    np.testing.assert_allclose(tracks.velocity, [[120, 0]], atol=8)
+
+
+def test_a_low_score_keeps_a_face_but_begins_none() -> None:
+    follow = tracker()
+    follow.update(detections(BOX), 0)
+    tracks = follow.update(detections(BOX, FAR, score=0.2), FRAME_NS)
+    assert ids(tracks) == [1]
+    np.testing.assert_allclose(tracks.score, 0.2)
+    for step in range(2, 6):
+        assert ids(follow.update(detections(BOX, FAR, score=0.2), step * FRAME_NS)) == [1]
+
+
+def test_a_score_at_the_threshold_counts_as_high() -> None:
+    follow = tracker(high_score=0.5, new_score=0.5)
+    assert ids(follow.update(detections(BOX, score=0.5), 0)) == [1]
+
+
+def test_a_score_between_high_and_new_begins_no_track() -> None:
+    follow = tracker()
+    assert ids(follow.update(detections(BOX, score=0.55), 0)) == []
+
+
+def test_a_missed_face_is_hidden_and_comes_back_with_its_id() -> None:
+    follow = tracker()
+    follow.update(detections(BOX), 0)
+    follow.update(detections(BOX), FRAME_NS)
+    assert ids(follow.update(detections(), 2 * FRAME_NS)) == []
+    tracks = follow.update(detections(moved(BOX, 3)), 10 * FRAME_NS)
+    assert ids(tracks) == [1]
+    assert tracks.started.tolist() == []
+
+
+def test_a_lost_face_is_forgotten_after_the_timeout_and_its_id_never_returns() -> None:
+    follow = tracker(lost_timeout_s=0.5)
+    follow.update(detections(BOX), 0)
+    assert follow.update(detections(), 15 * FRAME_NS).lost.tolist() == []
+    assert follow.update(detections(), 16 * FRAME_NS).lost.tolist() == [1]
+    follow.update(detections(BOX), 17 * FRAME_NS)
+    assert ids(follow.update(detections(BOX), 18 * FRAME_NS)) == [2]
+
+
+def test_crossing_faces_keep_their_ids() -> None:
+    follow = tracker()
+    for step in range(60):
+        pair = moved(BOX, 6 * step), moved(BOX, 360 - 6 * step, 45)
+        tracks = follow.update(detections(*pair), step * FRAME_NS)
+        assert sorted(ids(tracks)) == [1, 2]
+    left_to_right = tracks.track_id[np.argmax(tracks.velocity[:, 0])]
+    assert left_to_right == 1
+
+
+def test_of_two_tracks_on_one_face_the_older_stays() -> None:
+    follow = tracker(lost_timeout_s=5)
+    follow.update(detections(BOX, FAR), 0)
+    follow.update(detections(FAR), FRAME_NS)  # track 1 is lost
+    follow.update(detections(moved(BOX, 45), FAR), 2 * FRAME_NS)  # too far from it: a new track begins there
+    for step in range(3, 30):  # and wanders onto the place where the lost one waits
+        tracks = follow.update(detections(moved(BOX, max(45 - 5 * step, 0)), FAR), step * FRAME_NS)
+    assert len(ids(tracks)) == 2
+    assert len(tracks.lost) == 0
+
+
+def test_clear_forgets_everybody_but_not_the_ids() -> None:
+    follow = tracker()
+    follow.update(detections(BOX, FAR), 0)
+    assert follow.clear().lost.tolist() == [1, 2]
+    assert ids(follow.update(detections(BOX), FRAME_NS)) == [3]
+
+
+def test_a_clock_that_steps_back_moves_nothing() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(moved(BOX, 5 * step)), step * FRAME_NS)
+    before = follow.predict(10 * FRAME_NS).xyxy
+    np.testing.assert_array_equal(follow.predict(3 * FRAME_NS).xyxy, before)
+
+
+def test_a_shrinking_face_never_turns_inside_out() -> None:
+    follow = tracker()
+    for step in range(10):
+        half = 40 - 4 * step
+        follow.update(detections((200 - half, 200 - half, 200 + half, 200 + half)), step * FRAME_NS)
+    xyxy = follow.predict(100 * FRAME_NS).xyxy
+    assert (xyxy[:, 2:] > xyxy[:, :2]).all()
+
+
+def test_the_snapshot_is_the_callers_to_keep() -> None:
+    follow = tracker()
+    tracks = follow.update(detections(BOX), 0)
+    before = tracks.xyxy.copy(), tracks.score.copy()
+    follow.update(detections(moved(BOX, 10), score=0.7), FRAME_NS)
+    np.testing.assert_array_equal(tracks.xyxy, before[0])
+    np.testing.assert_array_equal(tracks.score, before[1])
+
+
+@st.composite
+def looks(draw: st.DrawFn) -> list[Detections | None]:
+    """Some looks, each with faces on a coarse grid; None: nobody looked."""
+    steps: list[Detections | None] = []
+    for _ in range(draw(st.integers(1, 25))):
+        if draw(st.booleans()):
+            steps.append(None)
+            continue
+        cells = draw(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=6, unique=True))
+        boxes = [(x * 50.0, y * 60.0, x * 50.0 + 60, y * 60.0 + 70) for x, y in cells]
+        found = detections(*boxes)
+        score = np.array([draw(st.floats(0, 1, width=32)) for _ in boxes], np.float32)
+        steps.append(Detections(found.xyxy, score, found.keypoints))
+    return steps
+
+
+@settings(max_examples=150)
+@given(looks(), st.integers(1, 20))
+def test_ids_are_unique_and_never_repeat(steps: list[Detections | None], frames_a_step: int) -> None:
+    follow = tracker()
+    begun: list[int] = []
+    ended: set[int] = set()
+    for number, step in enumerate(steps):
+        now_ns = number * frames_a_step * FRAME_NS
+        tracks = follow.predict(now_ns) if step is None else follow.update(step, now_ns)
+        assert len(set(ids(tracks))) == len(ids(tracks))
+        begun += tracks.started.tolist()
+        ended |= set(tracks.lost.tolist())
+        assert set(ids(tracks)) <= set(begun)
+        assert not set(ids(tracks)) & ended
+        assert np.isfinite(tracks.xyxy).all()
+    assert begun == list(range(1, len(begun) + 1))
