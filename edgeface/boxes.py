@@ -76,4 +76,5 @@ def stretch(frame_size: tuple[int, int], input_size: tuple[int, int]) -> F32:
 def from_crop(points: F32, crop: F32, input_size: tuple[int, int]) -> F32:
     """Points [n, k, 2] in input pixels -> frame pixels, for the crops [n, 4] they were found in."""
     scale = np.divide(crop[:, 2:] - crop[:, :2], input_size, dtype=np.float32)
-    return points * scale[:, None] + crop[:, None, :2]
+    mapped: F32 = points * scale[:, None] + crop[:, None, :2]
+    return mapped

@@ -46,7 +46,10 @@ def main() -> None:
         pictures = faces = 0
         for number, picture in looked_at(path):
             height, width = picture.shape[:2]
-            found = {name: detector.detect(Frame(0, 0, width, height, "bgr8", picture)).xyxy for name, detector in detectors.items()}
+            found = {
+                name: detector.detect(Frame(0, 0, width, height, "bgr8", picture)).xyxy
+                for name, detector in detectors.items()
+            }
             truth = found[arguments.reference]
             pictures += 1
             faces += len(truth)
