@@ -73,8 +73,10 @@ def stretch(frame_size: tuple[int, int], input_size: tuple[int, int]) -> F32:
     return np.array([[0, 0, frame_size[0], frame_size[1]]], np.float32)
 
 
-def from_crop(points: F32, crop: F32, input_size: tuple[int, int]) -> F32:
-    """Points [n, k, 2] in input pixels -> frame pixels, for the crops [n, 4] they were found in."""
-    scale = np.divide(crop[:, 2:] - crop[:, :2], input_size, dtype=np.float32)
-    mapped: F32 = points * scale[:, None] + crop[:, None, :2]
-    return mapped
+def crop_mapping(crops: F32, input_size: tuple[int, int]) -> tuple[F32, F32]:
+    """Scale and offset, each [n, 4], from input pixels back to the frame: xyxy_frame = xyxy_input * scale + offset.
+
+    For points take the first two columns. Each row is for boxes found in that one of `crops` [n, 4].
+    """
+    scale = np.divide(crops[:, 2:] - crops[:, :2], input_size, dtype=np.float32)
+    return np.tile(scale, 2), np.tile(crops[:, :2], 2)

@@ -42,7 +42,6 @@ class ScrfdDecoder:
     """
 
     def __init__(self, head: Scrfd, shapes: Shapes, input_size: tuple[int, int]) -> None:
-        self.keypoints = 5 if head.keypoints else 0
         self._logits = {"auto": None, "probability": False, "logit": True}[head.scores]
         self._bins = head.distance_bins
         self._levels = _match_scrfd(head, shapes, input_size)  # (score, distances, points or "") names a stride
@@ -58,6 +57,12 @@ class ScrfdDecoder:
         self._first_row = np.cumsum([0] + [len(unit) for unit in units])
         self._centre = np.concatenate(centres)  # [rows of all levels, 2] input pixels
         self._unit = np.concatenate(units)  # [rows of all levels] pixels
+        self._nothing = (
+            np.zeros(0, np.int64),
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, 5 if head.keypoints else 0, 2), np.float32),
+        )
 
     def __call__(self, outputs: Outputs, score_threshold: float) -> Candidates:
         logits = self._logits
@@ -80,22 +85,21 @@ class ScrfdDecoder:
             if point_name:
                 points.append(_as_rows(outputs[point_name], 10)[hit])
         if not rows:
-            nothing = np.zeros((0, 4))
-            return _candidates(np.zeros(0, np.int64), nothing, nothing[:, 0], np.zeros((0, self.keypoints, 2)), invalid)
+            return Candidates(*self._nothing, invalid)
         row = np.concatenate(rows)
         with np.errstate(all="ignore"):  # infinities and NaN are counted, not warned about
-            score = np.concatenate(scores).astype(np.float32)
+            score = np.concatenate(scores).astype(np.float32, copy=False)
             if logits:
                 score = 1 / (1 + np.exp(-score))
             centre, unit = self._centre[row], self._unit[row, None]
-            distance = np.concatenate(distances).astype(np.float32)
+            distance = np.concatenate(distances).astype(np.float32, copy=False)
             if self._bins:
                 distance = _expected_bin(distance.reshape(len(row), 4, self._bins))
-            distance *= unit
+            distance = distance * unit
             xyxy = np.concatenate([centre - distance[:, :2], centre + distance[:, 2:]], axis=1)
             keypoints = np.zeros((len(row), 0, 2), np.float32)
             if points:
-                offset = np.concatenate(points).astype(np.float32) * unit
+                offset = np.concatenate(points).astype(np.float32, copy=False) * unit
                 keypoints = offset.reshape(len(row), 5, 2) + centre[:, None]
         return _candidates(np.concatenate(crops), xyxy, score, keypoints, invalid)
 
@@ -203,16 +207,18 @@ def _count_invalid(values: NDArray[Any]) -> int:
     return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
-def _candidates(
-    crop: I64, xyxy: NDArray[Any], score: NDArray[Any], keypoints: NDArray[Any], invalid: int
-) -> Candidates:
-    """Candidates without the rows that are no boxes: NaN and infinity are counted, empty ones just go."""
-    bad = ~np.isfinite(xyxy).all(axis=1) | ~np.isfinite(keypoints).all(axis=(1, 2))
-    invalid += int(np.count_nonzero(bad))
-    keep = ~bad & np.isfinite(score) & (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-    if not keep.all():
+def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) -> Candidates:
+    """Candidates without the rows that are no boxes: NaN and infinity are counted, inside-out ones just go."""
+    upright = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+    with np.errstate(all="ignore"):
+        checksum = xyxy.sum() + keypoints.sum() + score.sum()
+    if not upright.all() or not np.isfinite(checksum):
+        numbers = np.concatenate([xyxy, score[:, None], keypoints.reshape(len(score), -1)], axis=1)
+        finite = np.isfinite(numbers).all(axis=1)
+        invalid += int(np.count_nonzero(~finite))
+        keep = upright & finite
         crop, xyxy, score, keypoints = crop[keep], xyxy[keep], score[keep], keypoints[keep]
-    return Candidates(crop, xyxy.astype(np.float32), score.astype(np.float32), keypoints.astype(np.float32), invalid)
+    return Candidates(crop, xyxy, score, keypoints, invalid)
 
 
 def _listed(shapes: Shapes) -> str:

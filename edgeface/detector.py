@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeface.boxes import from_crop, nms
+from edgeface.boxes import crop_mapping, nms
 from edgeface.errors import OutputError
 from edgeface.seams import Decoder, Engine
 from edgeface.values import F32, Detections, Frame
@@ -31,20 +31,20 @@ class FaceDetector:
         self._crop_rule = crop_rule
         self._score_threshold = score_threshold
         self._nms_iou_threshold, self._max_candidates = nms_iou_threshold, max_candidates
-        self._frame_size, self._crops = (0, 0), np.zeros((0, 4), np.float32)
+        self._frame_size: tuple[int, int] | None = None
+        self._crops = self._scale = self._offset = np.zeros((0, 4), np.float32)  # [crops, 4], of this frame size
 
     def detect(self, frame: Frame) -> Detections:
         """Faces in frame pixels. Raises OutputError when the outputs hold NaN or infinity."""
         if (frame.width, frame.height) != self._frame_size:
             self._frame_size = (frame.width, frame.height)
             self._crops = self._crop_rule(self._frame_size, self.engine.input_size)
+            self._scale, self._offset = crop_mapping(self._crops, self.engine.input_size)
         found = self.decode(self.engine.infer(frame, self._crops), self._score_threshold)
         if found.invalid:
             raise OutputError(f"the detector's outputs hold {found.invalid} numbers that are NaN or infinite")
-        if not len(found.score):
-            return Detections.none(found.keypoints.shape[1])
-        crop, size = self._crops[found.crop], self.engine.input_size
-        xyxy = from_crop(found.xyxy.reshape(-1, 2, 2), crop, size).reshape(-1, 4)
+        scale, offset = self._scale[found.crop], self._offset[found.crop]
+        xyxy = found.xyxy * scale + offset
         keep = self.nms(xyxy, found.score, self._nms_iou_threshold, self._max_candidates)
-        keypoints = from_crop(found.keypoints[keep], crop[keep], size)
+        keypoints = found.keypoints[keep] * scale[keep, None, :2] + offset[keep, None, :2]
         return Detections(xyxy[keep], found.score[keep], keypoints)

@@ -26,10 +26,13 @@ def predict(state: F64, dt: float, position_std: F64, velocity_std: F64) -> F64:
 
     x' = F x, P' = F P F^T + diag(q), with F = [[1, dt], [0, 1]] for each component.
     """
-    x, v, pp, pv, vv = state
-    return np.stack(
-        [x + v * dt, v, pp + 2 * dt * pv + dt * dt * vv + position_std**2, pv + dt * vv, vv + velocity_std**2]
-    )
+    moved: F64 = state.copy()
+    x, v, pp, pv, vv = moved
+    x += v * dt
+    pp += (2 * pv + vv * dt) * dt + position_std**2
+    pv += vv * dt
+    vv += velocity_std**2
+    return moved
 
 
 def update(state: F64, measured: F64, measured_std: F64) -> F64:
@@ -37,8 +40,14 @@ def update(state: F64, measured: F64, measured_std: F64) -> F64:
 
     K = P H^T (H P H^T + R)^-1, x' = x + K (z - H x), P' = (I - K H) P, with H = [1, 0].
     """
-    x, v, pp, pv, vv = state
+    corrected: F64 = state.copy()
+    x, v, pp, pv, vv = corrected
     spread = pp + measured_std**2
     gain_x, gain_v = pp / spread, pv / spread
     error = measured - x
-    return np.stack([x + gain_x * error, v + gain_v * error, pp - gain_x * pp, pv - gain_x * pv, vv - gain_v * pv])
+    x += gain_x * error
+    v += gain_v * error
+    vv -= gain_v * pv
+    pv -= gain_x * pv
+    pp -= gain_x * pp
+    return corrected

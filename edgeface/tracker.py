@@ -99,7 +99,7 @@ class ByteTracker:
         self._now_ns = capture_ns if self._now_ns is None else max(capture_ns, self._now_ns)
         if not len(self._rows) or dt == 0:
             return
-        self._kalman[kalman.V][self._rows["state"] == LOST, 2:] = 0  # ByteTrack: a face out of sight keeps its size
+        self._kalman[kalman.V, self._rows["state"] == LOST, 2:] = 0  # ByteTrack: a face out of sight keeps its size
         drift = self._size() * (dt * _RATE_HZ) ** 0.5
         self._kalman = kalman.predict(self._kalman, dt, drift * _POSITION_STD, drift * _VELOCITY_STD)
         np.maximum(self._kalman[kalman.X, :, 2:], 1, out=self._kalman[kalman.X, :, 2:])
@@ -195,7 +195,7 @@ def _associate(
     if not len(tracks) or not len(found):
         none = np.zeros(0, np.int64)
         return none, none, tracks, found
-    cost = 1.0 - similarity[np.ix_(tracks, found)].astype(np.float64)
+    cost = np.subtract(1.0, similarity[tracks[:, None], found], dtype=np.float64)
     _, column, row = lap.lapjv(cost, extend_cost=True, cost_limit=cost_limit)
     hit = column >= 0
     return tracks[hit], found[column[hit]], tracks[~hit], found[row < 0]

@@ -49,12 +49,6 @@ class Detections:
     score: F32  # [n] 0..1
     keypoints: F32  # [n, k, 2] frame pixels; k = 0 when the network has none
 
-    @staticmethod
-    def none(keypoints: int = 0) -> Detections:
-        return Detections(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, keypoints, 2), np.float32)
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Tracks:

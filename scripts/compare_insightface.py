@@ -46,8 +46,8 @@ def main() -> None:
     report = {
         "parity": [parity(network, arguments.pictures) for network in networks],
         "time": [
-            timing(network, threads, arguments.frames, arguments.rounds)
-            for network in networks[-1:] + networks[:1]
+            timing(network, threads, pan(arguments.frames, copies), arguments.rounds)
+            for network, copies in [(networks[-1], 1), (networks[-1], 2), (networks[0], 1)]
             for threads in (1, 2)
         ],
         "lean": lean(networks[-1]),
@@ -139,13 +139,15 @@ def parity(network: Path, paths: list[Path]) -> dict:
     }
 
 
-def pan(count: int) -> list[np.ndarray]:
-    """1280x720 frames over insightface's six-face sample picture, moving 2 px a frame."""
+def pan(count: int, copies: int) -> list[np.ndarray]:
+    """1280x720 frames over `copies` of insightface's six-face sample picture side by side, moving 2 px a frame."""
     still = cv2.imread(str(Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"))
+    zoom = 1.0 / copies
     frames = []
     for number in range(count):
-        move = np.array([[1.35, 0, -30 - 2 * (number % 100)], [0, 1.35, -180 - number % 50]])
-        frames.append(cv2.warpAffine(still, move, (1280, 720), borderMode=cv2.BORDER_REPLICATE))
+        move = np.array([[zoom, 0, -2 * (number % 50) / copies], [0, zoom, -(100 + number % 50) / copies]])
+        picture = cv2.warpAffine(still, move, (1280 // copies, 720), borderMode=cv2.BORDER_REPLICATE)
+        frames.append(np.hstack([picture] * copies))
     return frames
 
 
@@ -168,10 +170,10 @@ class Watch:
         setattr(owner, name, timed)
 
 
-def timing(network: Path, threads: int, count: int, rounds: int) -> dict:
+def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int) -> dict:
     """Medians over all frames of all rounds; the two take turns round by round."""
     cv2.setNumThreads(threads)
-    frames = [frame_of(picture, number) for number, picture in enumerate(pan(count))]
+    frames = [frame_of(picture, number) for number, picture in enumerate(pictures)]
     engine, ours = our_detector(network, threads, 0.5)
     watch = Watch()
     watch.wrap(engine, "crop", "pre")
@@ -197,16 +199,19 @@ def timing(network: Path, threads: int, count: int, rounds: int) -> dict:
     theirs._session_for_input_size = lambda size: session
     mine: dict[str, list[float]] = {}
     other: dict[str, list[float]] = {}
-    candidates = []
+    candidates: list = []
+    face_counts: list[int] = []
     decode = ours.decode
     ours.decode = lambda outputs, score: candidates.append(found := decode(outputs, score)) or found
     for _ in range(rounds):
         for frame in frames:
             watch.now.clear()
             start = time.perf_counter()
-            for _, body in pipeline.step(frame):
+            messages = pipeline.step(frame)
+            for _, body in messages:
                 message.encode(body)
             total = time.perf_counter() - start
+            face_counts.append(len(messages[0][1]["faces"]))
             now = watch.now
             row = {
                 "pre": now["pre"],
@@ -235,7 +240,8 @@ def timing(network: Path, threads: int, count: int, rounds: int) -> dict:
     return {
         "network": network.name,
         "threads": threads,
-        "frames": count * rounds,
+        "frames": len(frames) * rounds,
+        "median_faces": statistics.median(face_counts),
         "median_candidates": statistics.median(len(found.score) for found in candidates),
         "edgeface_ms": median(mine),
         "insightface_ms": median(other),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeface.boxes import area, from_crop, iou, letterbox, nms, stretch
+from edgeface.boxes import area, crop_mapping, iou, letterbox, nms, stretch
 
 SIDES = st.integers(16, 4096)
 
@@ -75,10 +75,12 @@ def test_letterbox_there_and_back(width: int, height: int, input_width: int, inp
     assert crop[0, 0] == crop[0, 1] == 0
     assert crop[0, 2] >= width * (1 - 1e-6)
     assert crop[0, 3] >= height * (1 - 1e-6)
-    corners = np.array([[[0, 0], [width, height]]], np.float32)
-    inside = corners / (crop[:, 2:] / np.array(size, np.float32))
-    assert inside.max(axis=1)[0, 0] <= input_width * (1 + 1e-6)
-    np.testing.assert_allclose(from_crop(inside, crop, size), corners, rtol=1e-5)
+    whole = np.array([[0, 0, width, height]], np.float32)
+    scale, offset = crop_mapping(crop, size)
+    inside = (whole - offset) / scale
+    assert inside[0, 2] <= input_width * (1 + 1e-6)
+    assert inside[0, 3] <= input_height * (1 + 1e-6)
+    np.testing.assert_allclose(inside * scale + offset, whole, rtol=1e-5)
 
 
 def test_letterbox_of_720p_is_exact() -> None:
@@ -87,6 +89,12 @@ def test_letterbox_of_720p_is_exact() -> None:
 
 
 def test_stretch_maps_each_axis_by_itself() -> None:
-    crop = stretch((1920, 1080), (736, 416))
-    points = from_crop(np.array([[[736, 416], [368, 104]]], np.float32), crop, (736, 416))
-    np.testing.assert_allclose(points, [[[1920, 1080], [960, 270]]])
+    scale, offset = crop_mapping(stretch((1920, 1080), (736, 416)), (736, 416))
+    np.testing.assert_allclose(np.array([368, 104, 736, 416]) * scale + offset, [[960, 270, 1920, 1080]])
+
+
+def test_crops_inside_a_frame_map_back_by_their_corner() -> None:
+    crops = np.array([[100, 50, 180, 210], [-40, -40, 40, 40]], np.float32)
+    scale, offset = crop_mapping(crops, (80, 80))
+    boxes = np.array([[0, 0, 80, 80], [40, 40, 80, 80]], np.float32)
+    np.testing.assert_allclose(boxes * scale + offset, [[100, 50, 180, 210], [0, 0, 40, 40]])

@@ -15,7 +15,6 @@ from edgeface.errors import OutputError
 from edgeface.model_card import find_card
 from edgeface.pipeline import KeyframeSchedule, Pipeline
 from edgeface.tracker import ByteTracker
-from edgeface.values import Detections
 
 BOX = (100.0, 100.0, 160.0, 180.0)
 
@@ -50,7 +49,7 @@ def test_it_looks_at_every_nth_frame_and_predicts_in_between(interval: int) -> N
 
 
 def test_an_empty_room_is_published_too() -> None:
-    body = faces(pipeline(FakeDetector(Detections.none(5))).step(frame()))
+    body = faces(pipeline(FakeDetector(detections())).step(frame()))
     assert (body["faces"], body["keyframe"], body["mode"]) == ([], True, "fixed")
 
 
