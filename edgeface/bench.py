@@ -119,6 +119,7 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
             watch.lap(keep=number >= warm_up)
             if number == warm_up - 1:
                 start_ns, start_cpu_ns = time.monotonic_ns(), time.process_time_ns()
+        memory = resident_mb()
         wall_s = (time.monotonic_ns() - start_ns) / 1e9
         cpu_s = (time.process_time_ns() - start_cpu_ns) / 1e9
     if not publish_ns:
@@ -140,7 +141,7 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "frames_per_second": round(len(publish_ns) / wall_s, 1),
         "cpu_ms_per_frame": round(cpu_s * 1e3 / len(publish_ns), 2),
         "import_ms": import_times(),
-        "resident_mb": _resident_mb(),
+        "resident_mb": memory,
     }
 
 
@@ -165,7 +166,7 @@ def _spread(values_ns: list[int]) -> dict[str, float]:
     return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "runs": len(values_ns)}
 
 
-def _resident_mb() -> dict[str, float]:
+def resident_mb() -> dict[str, float]:
     """Resident memory now and at its highest, from /proc."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines if ":" in line)

@@ -49,20 +49,19 @@ class ScrfdDecoder:
         for level, stride in enumerate(head.strides):
             rows, columns = input_size[1] // stride, input_size[0] // stride
             grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 1, 2)
-            grid = np.repeat((grid + head.centre_offset) * stride, head.anchors, axis=1)
+            centres.append(np.repeat((grid + head.centre_offset) * stride, head.anchors, axis=1).reshape(-1, 2))
             sizes = head.anchor_sizes[level * head.anchors : (level + 1) * head.anchors]
-            unit = {"stride": [stride] * head.anchors, "pixel": [1] * head.anchors, "anchor": sizes}[head.unit]
-            centres.append(grid.reshape(-1, 2).astype(np.float32))
-            units.append(np.tile(np.array(unit, np.float32), rows * columns))
-        self._first_row = np.cumsum([0] + [len(unit) for unit in units])
-        self._centre = np.concatenate(centres)  # [rows of all levels, 2] input pixels
-        self._unit = np.concatenate(units)  # [rows of all levels] pixels
-        self._nothing = (
-            np.zeros(0, np.int64),
-            np.zeros((0, 4), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros((0, 5 if head.keypoints else 0, 2), np.float32),
-        )
+            cell = {"stride": [stride] * head.anchors, "pixel": [1] * head.anchors, "anchor": sizes}[head.unit]
+            units.append(np.tile(np.array(cell, np.float64), rows * columns))
+        self._counts = [len(unit) for unit in units]  # rows of each level
+        centre, unit = np.concatenate(centres), np.concatenate(units)[:, None]
+        # for each row of all levels, input pixels: xyxy = anchor + distance * reach, point = anchor + offset * unit
+        self._anchor: F32 = np.tile(centre, 2).astype(np.float32)
+        self._reach: F32 = (unit * np.array([-1, -1, 1, 1])).astype(np.float32)
+        self._unit: F32 = unit.astype(np.float32)
+        empty = np.zeros((0, 4), np.float32)
+        points = np.zeros((0, 5 if head.keypoints else 0, 2), np.float32)
+        self._nothing = np.zeros(0, np.int64), empty, empty[:, 0], points
 
     def __call__(self, outputs: Outputs, score_threshold: float) -> Candidates:
         logits = self._logits
@@ -70,37 +69,37 @@ class ScrfdDecoder:
             first = outputs[self._levels[0][0]]
             logits = bool(first.min() < -0.01 or first.max() > 1.01)
         limit = _logit(score_threshold) if logits else score_threshold
-        crops, rows, scores, distances, points, invalid = [], [], [], [], [], 0
-        for level, (score_name, distance_name, point_name) in enumerate(self._levels):
-            score = _as_rows(outputs[score_name], 1).ravel()
-            invalid += _count_invalid(score)
-            hit = np.flatnonzero(score >= limit)
-            if not len(hit):
-                continue
-            crop, row = np.divmod(hit, self._first_row[level + 1] - self._first_row[level])
-            crops.append(crop)
-            rows.append(row + self._first_row[level])
-            scores.append(score[hit])
-            distances.append(_as_rows(outputs[distance_name], 4 * max(self._bins, 1))[hit])
-            if point_name:
-                points.append(_as_rows(outputs[point_name], 10)[hit])
-        if not rows:
-            return Candidates(*self._nothing, invalid)
-        row = np.concatenate(rows)
+        crops, rows, scores, distances, points = [], [], [], [], []
+        first_row = invalid = 0
         with np.errstate(all="ignore"):  # infinities and NaN are counted, not warned about
+            for count, (score_name, distance_name, point_name) in zip(self._counts, self._levels, strict=True):
+                score = _as_rows(outputs[score_name], 1)[:, 0]
+                invalid += _count_invalid(score)
+                (hit,) = np.nonzero(score >= limit)
+                if len(hit):
+                    crop, row = np.divmod(hit, count)
+                    crops.append(crop)
+                    rows.append(row + first_row)
+                    scores.append(score[hit])
+                    distances.append(_as_rows(outputs[distance_name], 4 * max(self._bins, 1))[hit])
+                    if point_name:
+                        points.append(_as_rows(outputs[point_name], 10)[hit])
+                first_row += count
+            if not rows:
+                return Candidates(*self._nothing, invalid)
+            row = np.concatenate(rows)
+            anchor = self._anchor[row]
+            distance: F32 = np.concatenate(distances)
+            if self._bins:
+                distance = _expected_bin(distance.reshape(-1, self._bins)).reshape(-1, 4)
+            xyxy: F32 = anchor + distance * self._reach[row]
+            keypoints = np.zeros((len(row), 0, 2), np.float32)
+            if points:
+                offset = np.concatenate(points) * self._unit[row]
+                keypoints = offset.reshape(-1, 5, 2) + anchor[:, None, :2]
             score = np.concatenate(scores).astype(np.float32, copy=False)
             if logits:
                 score = 1 / (1 + np.exp(-score))
-            centre, unit = self._centre[row], self._unit[row, None]
-            distance = np.concatenate(distances).astype(np.float32, copy=False)
-            if self._bins:
-                distance = _expected_bin(distance.reshape(len(row), 4, self._bins))
-            distance = distance * unit
-            xyxy = np.concatenate([centre - distance[:, :2], centre + distance[:, 2:]], axis=1)
-            keypoints = np.zeros((len(row), 0, 2), np.float32)
-            if points:
-                offset = np.concatenate(points).astype(np.float32, copy=False) * unit
-                keypoints = offset.reshape(len(row), 5, 2) + centre[:, None]
         return _candidates(np.concatenate(crops), xyxy, score, keypoints, invalid)
 
 
@@ -135,9 +134,9 @@ class GridBoxDecoder:
         coverage = coverage.reshape(-1, *coverage.shape[-3:])[:, index]  # [n, rows, columns]
         distance = outputs[self._distance]
         distance = distance.reshape(-1, *distance.shape[-3:])[:, 4 * index : 4 * index + 4]
-        invalid = _count_invalid(coverage)
-        crop, row, column = np.nonzero(coverage >= score_threshold)
         with np.errstate(all="ignore"):
+            invalid = _count_invalid(coverage)
+            crop, row, column = np.nonzero(coverage >= score_threshold)
             ltrb = distance[crop, :, row, column].astype(np.float32) * np.float32(head.bbox_scale)
             centre = np.stack([column, row], axis=1).astype(np.float32) * head.stride + np.float32(head.offset)
             xyxy = np.concatenate([centre - ltrb[:, :2], centre + ltrb[:, 2:]], axis=1)
@@ -186,7 +185,7 @@ def _as_rows(output: NDArray[Any], values: int) -> NDArray[Any]:
 
 
 def _expected_bin(logits: F32) -> F32:
-    """The mean of a distance's distribution [n, 4, bins] over bins 0, 1, 2, ... (GFL, Li et al. 2020, eq. 6)."""
+    """The mean of each distance's distribution [n, bins] over bins 0, 1, 2, ... (GFL, Li et al. 2020, eq. 6)."""
     weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weight /= weight.sum(axis=-1, keepdims=True)
     mean: F32 = weight @ np.arange(logits.shape[-1], dtype=np.float32)
@@ -201,9 +200,8 @@ def _logit(probability: float) -> float:
 
 def _count_invalid(values: NDArray[Any]) -> int:
     """How many numbers are NaN or infinite; the sum is a quick first look."""
-    with np.errstate(all="ignore"):
-        if np.isfinite(values.sum()):
-            return 0
+    if math.isfinite(values.sum()):
+        return 0
     return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
@@ -211,8 +209,8 @@ def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) 
     """Candidates without the rows that are no boxes: NaN and infinity are counted, inside-out ones just go."""
     upright = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     with np.errstate(all="ignore"):
-        checksum = xyxy.sum() + keypoints.sum() + score.sum()
-    if not upright.all() or not np.isfinite(checksum):
+        checksum = float(xyxy.sum()) + float(keypoints.sum()) + float(score.sum())
+    if not upright.all() or not math.isfinite(checksum):
         numbers = np.concatenate([xyxy, score[:, None], keypoints.reshape(len(score), -1)], axis=1)
         finite = np.isfinite(numbers).all(axis=1)
         invalid += int(np.count_nonzero(~finite))

@@ -71,6 +71,7 @@ def open_engine(card: Card, input_size: tuple[int, int] | None, *, threads: int,
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # 13 MB less resident with SCRFD-500M, same speed
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
