@@ -38,7 +38,7 @@ setup(
         "cuda": ["pycuda>=2024.1"],  # TensorRT and jetson-utils come with JetPack, not from PyPI
         "build": ["onnx>=1.15"],
         "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py
-        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.11", "mypy>=1.15", "build>=1.2", "onnx>=1.15"],
+        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.11", "mypy>=1.15", "build>=1.2", "onnx>=1.15", "av>=12"],
     },
     entry_points={
         "console_scripts": ["edgeface = edgeface.cli:main", "edgeface-bench = edgeface.bench:main"],

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config, {"source": "demo:?loop=1&pace=0"} | overrides(arguments))
+    demo = {} if arguments.config else {"source": "demo:?loop=1&pace=0"}
+    config = load_config(arguments.config, demo | overrides(arguments))
     report = measure(config, arguments.frames, arguments.warm_up)
     print(table(report))
     if arguments.json is not None:

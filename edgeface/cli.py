@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeface import __version__, message
-from edgeface.errors import EdgefaceError
+from edgeface.errors import ConfigError, EdgefaceError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,8 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
     parser.add_argument("--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://...")
     parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
-    parser.add_argument("--backend", metavar="auto|cpu", help="what runs the networks")
+    parser.add_argument("--landmarks", metavar="CARD|none", help="facial landmarks; only none in this version")
+    parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")
     parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
     parser.add_argument("--keyframe-interval", type=int, metavar="N", help="look at every N-th frame")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
@@ -48,7 +49,10 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line, in the configuration's shape."""
-    flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}
+    flat = {
+        key: getattr(arguments, key, None)
+        for key in ("camera", "source", "landmarks", "backend", "endpoint", "engines")
+    }
     flags: dict[str, Any] = {key: value for key, value in flat.items() if value is not None}
     if arguments.detector is not None:
         flags["detector"] = {"card": arguments.detector}
@@ -69,6 +73,8 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
             raise
         print(f"{parser.prog}: {_one_line(error)}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 0  # asked to stop
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -98,13 +104,14 @@ def _listen(arguments: argparse.Namespace) -> int:
     endpoint = arguments.endpoint or message.default_endpoint("cam0")
     topics = [arguments.topic] if arguments.topic else message.TOPICS
     try:
-        with Subscriber(endpoint, topics) as bus:
-            for count, (topic, body) in enumerate(bus, 1):
-                print(json.dumps({"topic": topic} | _printable(body)), flush=True)
-                if count == arguments.max_messages:
-                    break
-    except KeyboardInterrupt:
-        pass
+        bus = Subscriber(endpoint, topics)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    with bus:
+        for count, (topic, body) in enumerate(bus, 1):
+            print(json.dumps({"topic": topic} | _printable(body)), flush=True)
+            if count == arguments.max_messages:
+                break
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,7 @@ class Subscriber:
     """
 
     def __init__(self, endpoint: str, topics: Iterable[str] = message.TOPICS, camera: str = "") -> None:
-        """Subscribe to `topics` of `camera` (empty: any camera). Raises ValueError for a topic that does not exist."""
+        """Subscribe to `topics` of `camera` (empty: any camera). Raises ValueError for a wrong topic or endpoint."""
         self.lost = self.malformed = 0
         self._next_seq: dict[tuple[bytes, str], int] = {}
         self._topics = tuple(topics)
@@ -39,11 +40,18 @@ class Subscriber:
                 self._socket.subscribe(message.topic_name(camera, topic))
         else:  # prefixes cannot leave the camera open and name the topic: receive() sorts out the rest
             self._socket.subscribe(f"edgeface/{message.SCHEMA}/")
-        self._socket.connect(endpoint)
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ValueError(
+                f"endpoint {endpoint!r}: {error.strerror}; expected ipc:///path or tcp://host:port"
+            ) from error
 
     def receive(self, timeout_s: float | None = None) -> tuple[str, dict[str, Any]] | None:
         """The next message as (topic, body), or None after `timeout_s` seconds (None: wait for ever)."""
-        while self._socket.poll(None if timeout_s is None else round(timeout_s * 1000)):
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._socket.poll(None if deadline_s is None else max(round((deadline_s - time.monotonic()) * 1000), 0)):
             parts = self._socket.recv_multipart()
             topic = parts[0].decode("ascii", "replace").rstrip("/").rpartition("/")[2]
             if topic not in self._topics:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from msgspec import Meta
@@ -44,9 +46,10 @@ class CpuConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration; every value has a default that works."""
 
-    camera: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,32}$")] = "cam0"
+    camera: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")] = "cam0"
     source: Annotated[str, Meta(min_length=1)] = "demo:"
-    backend: Literal["auto", "cpu"] = "auto"
+    landmarks: str = "none"
+    backend: Literal["auto", "cpu", "cuda"] = "auto"
     endpoint: str = ""  # empty: the default for this camera
     engines: tuple[str, ...] = ()
     camera_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 3.0
@@ -69,6 +72,8 @@ def load_config(path: str | None, flags: dict[str, Any]) -> Config:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
     _convert(settings, path or "configuration")  # a wrong file is wrong also where a flag hides it
+    if "engines" in flags:  # one folder more, searched first
+        flags = flags | {"engines": [*flags["engines"], *settings.get("engines", [])]}
     return _convert(_overlay(settings, flags), "command line")
 
 
@@ -104,30 +109,41 @@ def parse_source(uri: str) -> SourceUri:
 
     `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures. Raises ConfigError.
     """
-    scheme = uri.partition(":")[0].lower() if ":" in uri else ""
+    if Path(uri).expanduser().exists():  # whatever its name looks like
+        return _file(uri, {})
+    match = re.match(r"([A-Za-z][A-Za-z0-9+]*):", uri)
+    scheme = match[1].lower() if match else ""
     if scheme in ("rtsp", "rtsps", "http", "https", "udp", "tcp"):
         return SourceUri("stream", uri)
     if scheme == "v4l2":
-        return SourceUri("camera", urlsplit(uri).path or uri.partition("//")[2])
+        return SourceUri("camera", uri[len("v4l2:") :].removeprefix("//"))
     if uri.isdecimal():
         return SourceUri("camera", f"/dev/video{int(uri)}")
     if scheme in ("csi", "scenario"):
-        raise ConfigError(f"source {uri!r}: {scheme}:// is not built into this version")
+        raise ConfigError(f"source {uri!r}: {scheme}: is not built into this version")
     target, options = _options(uri)
     if scheme == "demo":
         if target not in ("demo:", "demo://"):
             raise ConfigError(f"source {uri!r}: expected demo: alone (with ?loop=1 to repeat it)")
         return SourceUri("file", str(Path(__file__).parent / "demo" / "demo.mp4"), **options)
     if scheme == "images":
-        return SourceUri("pictures", target.partition(":")[2], **options)
+        return SourceUri("pictures", target[len("images:") :], **options)
     if scheme == "file":
-        target = urlsplit(target).path
-    elif scheme and not Path(target).exists():
-        known = "demo:, a path, file://, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://"
+        target = unquote(target[len("file:") :].removeprefix("//"))
+        if not target.startswith("/"):
+            raise ConfigError(f"source {uri!r}: expected file:///absolute/path")
+    elif scheme and not Path(target).expanduser().exists():
+        known = "demo:, a path, file:///path, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://"
         raise ConfigError(f"source {uri!r}: unknown scheme {scheme!r}; expected {known}")
-    if Path(target).suffix.lower() in PICTURES:
-        return SourceUri("pictures", target, **options)
-    return SourceUri("file", target, **options)
+    return _file(target, options)
+
+
+def _file(path: str, options: dict[str, Any]) -> SourceUri:
+    if path.startswith("/dev/video"):
+        return SourceUri("camera", path)
+    if Path(path).suffix.lower() in PICTURES:
+        return SourceUri("pictures", glob.escape(path), **options)
+    return SourceUri("file", path, **options)
 
 
 def _options(uri: str) -> tuple[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _READ_TIMEOUT_S = 0.1  # how long the loop may wait for a frame before it looks at signals and subscribers
 _STATUS_PERIOD_NS = 1_000_000_000
+_RATE_WINDOW_NS = 2_000_000_000
 _NOTIFY_PERIOD_NS = 2_000_000_000
 
 
@@ -68,7 +69,7 @@ def run(config: Config, max_frames: int = 0) -> None:
 
 
 def loop(source: Source, pipeline: Pipeline, publisher: Publisher, health: Health, stop: Stop, max_frames: int) -> None:
-    """The straight loop. No frame, no watchdog tick, unless the source itself knows that its camera is away."""
+    """The straight loop. No frame, no watchdog tick, unless the source says that it is merely waiting."""
     frames, reason = 0, ""
     health.starting()
     try:
@@ -106,7 +107,7 @@ class Health:
         self._began_ns = self._frame_ns = time.monotonic_ns()
         self._status_ns = self._tick_ns = 0
         self._notify_ns = self._began_ns
-        self._arrivals: deque[int] = deque(maxlen=1000)  # monotonic ns of the last second's frames
+        self._arrivals: deque[int] = deque(maxlen=1000)  # monotonic ns of the last two seconds' frames
         self._latencies: deque[int] = deque(maxlen=300)  # ns, capture to publish
         self._dropped_total = self._faces = 0
 
@@ -133,7 +134,7 @@ class Health:
         self._state, self._reason = state, reason
         if changed or now_ns - self._status_ns >= _STATUS_PERIOD_NS:
             self._send_status()
-        if self._watchdog_ns and now_ns - self._tick_ns >= self._watchdog_ns and (got_frame or self._source.problem):
+        if self._watchdog_ns and now_ns - self._tick_ns >= self._watchdog_ns and (got_frame or self._source.waiting):
             service.notify("WATCHDOG=1")
             self._tick_ns = now_ns
 
@@ -146,13 +147,10 @@ class Health:
             self._send_status()
 
     def _judge(self, now_ns: int) -> tuple[str, str]:
-        """The state now, and why."""
-        quiet_ns = now_ns - self._frame_ns
-        if self._source.problem and (quiet_ns > self._camera_timeout_ns or not self._arrivals):
-            return "camera_lost", self._source.problem
-        if quiet_ns > self._camera_timeout_ns:
-            return "camera_lost", f"no frame for {self._camera_timeout_ns / 1e9:g} s"
-        if not self._arrivals:
+        """The state now, and why. Before its first frame a camera has as long to come as between two."""
+        if self._source.live and now_ns - self._frame_ns > self._camera_timeout_ns:
+            return "camera_lost", self._source.problem or f"no frame for {self._camera_timeout_ns / 1e9:g} s"
+        if not self._latencies:
             return "starting", ""
         if self._pipeline.problem:
             return "degraded", self._pipeline.problem
@@ -168,10 +166,9 @@ class Health:
 
     def _send_status(self) -> None:
         now_ns = time.monotonic_ns()
-        while self._arrivals and len(self._arrivals) > 1 and now_ns - self._arrivals[0] > 2 * _STATUS_PERIOD_NS:
+        while self._arrivals and now_ns - self._arrivals[0] > _RATE_WINDOW_NS:
             self._arrivals.popleft()
-        span_ns = now_ns - self._arrivals[0] if self._arrivals else 0
-        fps = (len(self._arrivals) - 1) / (span_ns / 1e9) if span_ns > 0 else 0.0
+        fps = (len(self._arrivals) - 1) / ((now_ns - self._arrivals[0]) / 1e9) if len(self._arrivals) > 1 else 0.0
         p50, p99 = np.percentile(list(self._latencies), (50, 99)) / 1e6 if self._latencies else (0.0, 0.0)
         self._status_ns = now_ns
         self._publisher.send(

@@ -18,6 +18,8 @@ from edgeface.model_card import Card, Fpenet, GridBox, Scrfd
 from edgeface.seams import Decoder
 from edgeface.values import F32, I64, Candidates
 
+_ABSURD_PX = 1e6  # no box reaches so far from its input
+
 Shapes = Mapping[str, tuple[int, ...]]
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -206,15 +208,17 @@ def _count_invalid(values: NDArray[Any]) -> int:
 
 
 def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) -> Candidates:
-    """Candidates without the rows that are no boxes: NaN and infinity are counted, inside-out ones just go."""
+    """Candidates without the rows that are no boxes: absurd numbers are counted, inside-out ones just go.
+
+    When nothing but inside-out boxes is left, they are counted too: a detector that gives no others is broken.
+    """
     upright = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     with np.errstate(all="ignore"):
-        checksum = float(xyxy.sum()) + float(keypoints.sum()) + float(score.sum())
-    if not upright.all() or not math.isfinite(checksum):
-        numbers = np.concatenate([xyxy, score[:, None], keypoints.reshape(len(score), -1)], axis=1)
-        finite = np.isfinite(numbers).all(axis=1)
-        invalid += int(np.count_nonzero(~finite))
-        keep = upright & finite
+        reach = np.abs(xyxy).max(initial=0) + np.abs(keypoints).max(initial=0)  # NaN and infinity show up here
+    if not upright.all() or not reach < _ABSURD_PX:
+        sane = (np.abs(xyxy) < _ABSURD_PX).all(axis=1) & (np.abs(keypoints) < _ABSURD_PX).all(axis=(1, 2))
+        keep = upright & sane
+        invalid += int(np.count_nonzero(~sane)) if keep.any() else len(score)
         crop, xyxy, score, keypoints = crop[keep], xyxy[keep], score[keep], keypoints[keep]
     return Candidates(crop, xyxy, score, keypoints, invalid)
 

@@ -35,14 +35,14 @@ class FaceDetector:
         self._crops = self._scale = self._offset = np.zeros((0, 4), np.float32)  # [crops, 4], of this frame size
 
     def detect(self, frame: Frame) -> Detections:
-        """Faces in frame pixels. Raises OutputError when the outputs hold NaN or infinity."""
+        """Faces in frame pixels. Raises OutputError when the outputs mean nothing."""
         if (frame.width, frame.height) != self._frame_size:
             self._frame_size = (frame.width, frame.height)
             self._crops = self._crop_rule(self._frame_size, self.engine.input_size)
             self._scale, self._offset = crop_mapping(self._crops, self.engine.input_size)
         found = self.decode(self.engine.infer(frame, self._crops), self._score_threshold)
         if found.invalid:
-            raise OutputError(f"the detector's outputs hold {found.invalid} numbers that are NaN or infinite")
+            raise OutputError(f"{found.invalid} of the detector's numbers mean nothing (NaN, infinite or absurd)")
         scale, offset = self._scale[found.crop], self._offset[found.crop]
         xyxy = found.xyxy * scale + offset
         keep = self.nms(xyxy, found.score, self._nms_iou_threshold, self._max_candidates)

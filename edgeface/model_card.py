@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 class Scrfd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="scrfd"):
     """SCRFD heads: a score, four distances and maybe five points for each anchor of three or five levels."""
 
-    strides: tuple[Positive, ...] = (8, 16, 32)  # smallest first
+    strides: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (8, 16, 32)  # smallest first
     anchors: Positive = 2  # per cell
     keypoints: bool = True
     scores: Literal["auto", "probability", "logit"] = "auto"
@@ -26,6 +28,14 @@ class Scrfd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     unit: Literal["stride", "pixel", "anchor"] = "stride"  # of distances and points
     anchor_sizes: tuple[float, ...] = (16, 32, 64, 128, 256, 512)  # pixels, level by level, for unit = "anchor"
     distance_bins: Annotated[int, Meta(ge=0, le=64)] = 0  # bins of a distance's distribution (GFL); 0 = plain
+
+    def __post_init__(self) -> None:
+        if list(self.strides) != sorted(set(self.strides)):
+            raise ValueError(f"strides must rise, found {list(self.strides)}")
+        if not all(0 < size < math.inf for size in self.anchor_sizes):
+            raise ValueError("anchor_sizes must be above 0")
+        if self.unit == "anchor" and len(self.anchor_sizes) != self.anchors * len(self.strides):
+            raise ValueError(f"anchor_sizes needs {self.anchors * len(self.strides)} values, one an anchor and level")
 
 
 class GridBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="gridbox"):
@@ -61,6 +71,8 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1 if self.colour == "luma" else 3
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (*self.mean, self.scale))) or self.scale == 0:
+            raise ValueError("mean and scale must be finite, scale not 0")
         if len(self.mean) not in (1, self.channels):
             raise ValueError(f"mean has {len(self.mean)} values for {self.channels} channels")
 
@@ -95,10 +107,6 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("onnx must be a plain file name, beside the card")
         if isinstance(self.decoder, GridBox) and self.decoder.face_class not in self.decoder.classes:
             raise ValueError(f"face_class {self.decoder.face_class!r} is not one of {list(self.decoder.classes)}")
-        if isinstance(self.decoder, Scrfd) and self.decoder.unit == "anchor":
-            need = self.decoder.anchors * len(self.decoder.strides)
-            if len(self.decoder.anchor_sizes) != need:
-                raise ValueError(f"anchor_sizes needs {need} values, one an anchor and level")
 
 
 def bundled_engines() -> Path:
@@ -115,6 +123,8 @@ def load_card(path: Path) -> Card:
         raise EngineError(f"{path}: cannot read the card: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EngineError(f"{path}: not a model card: {error}") from error
+    if card.folders:
+        raise EngineError(f"{path}: not a model card: Object contains unknown field `folders`")
     return msgspec.structs.replace(card, folders=(str(path.parent),))
 
 
@@ -124,6 +134,8 @@ def find_card(name: str, folders: tuple[str, ...] = ()) -> Card:
     for folder in places:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: the engines folder does not exist")
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise ConfigError(f"{folder}: the engines folder cannot be read")
     places.append(bundled_engines())
     if "/" in name or name.endswith(".toml"):
         path = Path(name).expanduser()
@@ -147,7 +159,10 @@ def onnx_path(card: Card) -> Path:
             f"get them from {card.source} (licence: {card.licence}; {card.allows})"
         )
     if card.sha256:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
         if found != card.sha256:
             raise EngineError(
                 f"{path}: expected sha256 {card.sha256[:16]}..., found {found[:16]}...: damaged or another file"

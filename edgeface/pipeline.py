@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from edgeface import boxes
@@ -36,11 +37,15 @@ class KeyframeSchedule:
 class Pipeline:
     """Frame by frame: faces in, messages out. `problem` says in one line why the detector cannot be trusted now."""
 
-    def __init__(self, detector: Detector, tracker: Tracker, schedule: KeyframeSchedule) -> None:
+    def __init__(
+        self, detector: Detector, tracker: Tracker, schedule: KeyframeSchedule, *, blind_timeout_s: float
+    ) -> None:
+        """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails."""
         self.detector, self.tracker, self.schedule = detector, tracker, schedule
+        self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self.problem = ""
-        self._frame_size: tuple[int, int] | None = None
-        self._last_frame_id: int | None = None
+        self._last: Frame | None = None
+        self._looked_ns = 0  # when we looked last
         self._keyframe_age = 0
         self._look_now = True  # at the start, after a failed look, and when the picture changes its size
         self._mode = "fixed"
@@ -49,19 +54,23 @@ class Pipeline:
         """What to publish for `frame`: one `faces` message, then events. Raises EngineError when inference fails."""
         started_ns = time.perf_counter_ns()
         events = self._new_picture_size(frame)
+        if self._last is not None and frame.capture_ns - self._last.capture_ns > self._blind_timeout_ns:
+            self._look_now = True  # after a gap: who knows who is there
         self._keyframe_age += 1
         tracks = None
         if self._look_now or self.schedule.is_due(self._keyframe_age):
             tracks = self._look(frame)
             self._look_now = tracks is None
         keyframe = tracks is not None
-        if tracks is None:
-            tracks = self.tracker.predict(frame.capture_ns)
+        if tracks is not None:
+            self._keyframe_age, self._looked_ns = 0, frame.capture_ns
+        elif self.problem and frame.capture_ns - self._looked_ns > self._blind_timeout_ns:
+            tracks = self.tracker.clear()
         else:
-            self._keyframe_age = 0
+            tracks = self.tracker.predict(frame.capture_ns)
         looked_ns = time.perf_counter_ns()
-        dropped = 0 if self._last_frame_id is None else max(frame.frame_id - self._last_frame_id - 1, 0)
-        self._last_frame_id = frame.frame_id
+        dropped = 0 if self._last is None else max(frame.frame_id - self._last.frame_id - 1, 0)
+        self._last = replace(frame, pixels=None)  # the pixels are the source's
         mode = "degraded" if self.problem else "fixed"
         if mode != self._mode:
             events.append(("events", {"event": "mode_changed", "capture_ns": frame.capture_ns, "mode": mode}))
@@ -82,19 +91,21 @@ class Pipeline:
         try:
             detections = self.detector.detect(frame)
         except OutputError as error:
-            if not self.problem:
+            if not self.problem:  # the first reason stands until it recovers: the numbers may change with every frame
                 log.error("%s; faces are only predicted until it recovers", error)
-            self.problem = str(error)
+                self.problem = str(error)
             return None
         self.problem = ""
         return self.tracker.update(detections, frame.capture_ns)
 
     def _new_picture_size(self, frame: Frame) -> list[Message]:
         """When frames change their size, old boxes mean nothing: forget the faces and look at once."""
-        size, self._frame_size = self._frame_size, (frame.width, frame.height)
-        if size is None or size == self._frame_size:
+        last = self._last
+        if last is None or (last.width, last.height) == (frame.width, frame.height):
             return []
-        log.warning("frames are now %dx%d, were %dx%d: faces start anew", *self._frame_size, *size)
+        log.warning(
+            "frames are now %dx%d, were %dx%d: faces start anew", frame.width, frame.height, last.width, last.height
+        )
         self._look_now = True
         return _track_events(self.tracker.clear(), frame.capture_ns)
 
@@ -112,14 +123,24 @@ def build(config: Config) -> tuple[Source, Engine, Pipeline, Card]:
     """Choose the parts by the config and put them together. Close the source and the engine after use."""
     if config.backend not in ("auto", "cpu"):
         raise ConfigError(f"backend {config.backend!r} is not built into this version")
-    from edgeface.cpu.engine import open_engine
-    from edgeface.cpu.source import open_source
+    if config.landmarks != "none":
+        raise ConfigError(f"landmarks {config.landmarks!r}: landmarks are not built into this version; expected 'none'")
+    try:
+        from edgeface.cpu.engine import open_engine
+        from edgeface.cpu.source import open_source
+    except ImportError as error:
+        raise ConfigError(f"the cpu backend lacks {error.name or error}: pip install 'edgeface[cpu]'") from error
 
     uri = parse_source(config.source)
     card = find_card(config.detector.card, config.engines)
     engine = open_engine(card, config.detector.input_size, threads=config.cpu.threads, spinning=config.cpu.spinning)
     schedule = KeyframeSchedule(config.tracker.keyframe_interval)
-    pipeline = Pipeline(make_detector(card, engine, config), make_tracker(card, config), schedule)
+    pipeline = Pipeline(
+        make_detector(card, engine, config),
+        make_tracker(card, config),
+        schedule,
+        blind_timeout_s=config.tracker.lost_timeout_s,
+    )
     source = open_source(uri)
     return source, engine, pipeline, card
 
@@ -142,7 +163,7 @@ def make_tracker(card: Card, config: Config) -> ByteTracker:
     return ByteTracker(
         high_score=high,
         low_score=low,
-        new_score=min(high + config.tracker.new_score_margin, 1.0),
+        new_score=min(high + config.tracker.new_score_margin, (1 + high) / 2),
         min_hits=config.tracker.min_hits,
         lost_timeout_s=config.tracker.lost_timeout_s,
     )

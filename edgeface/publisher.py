@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import socket
 import stat
 import time
 import uuid
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 _IPC_PATH_MAX = 107  # bytes of a UNIX socket's path
 _EVENTS_PER_CALL = 64  # subscriptions handled in one go: a flood of them delays no frame
 _FAREWELL_MS = 100  # how long the last messages (`stopped`) may take to leave when we close
+_UNKNOWN_HZ = 60.0
 _BACKLOG_S = 2.0  # what a slow reader may be behind before it loses messages
 
 
@@ -33,12 +35,14 @@ class ZmqPublisher:
         self._seq = dict.fromkeys(message.TOPICS, 0)
         self._topic = {topic: message.topic_name(camera, topic).encode() for topic in message.TOPICS}
         self._last_status: list[bytes] = []
+        if not endpoint.startswith(("ipc://", "tcp://")):
+            raise ConfigError(f"endpoint {endpoint}: expected ipc:///absolute/path or tcp://address:port")
         self._lock = _lock(endpoint) if endpoint.startswith("ipc://") else None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # a second subscriber to the same topic is an event too
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SNDHWM, max(10, round(_BACKLOG_S * (expected_hz or 30.0))))
+        self._socket.setsockopt(zmq.SNDHWM, max(10, round(_BACKLOG_S * (expected_hz or _UNKNOWN_HZ))))
         self._socket.setsockopt(zmq.MAXMSGSIZE, 4096)  # readers send us subscriptions, nothing larger
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
@@ -106,7 +110,16 @@ def _lock(endpoint: str) -> int:
         raise ConfigError(f"endpoint {endpoint}: cannot write there: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        taken = _answers(path)  # somebody without our lock, or whose lock file was cleaned away
+    except OSError:
+        taken = True
+    if taken:
         os.close(lock)
-        raise ConfigError(f"endpoint {endpoint}: another edgeface publishes here; stop it or take another") from error
+        raise ConfigError(f"endpoint {endpoint}: another edgeface publishes here; stop it or take another")
     return lock
+
+
+def _answers(path: Path) -> bool:
+    """Whether a process listens on the socket at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        return probe.connect_ex(str(path)) == 0

@@ -17,6 +17,11 @@ class Source(Protocol):
     expected_hz: float  # nominal rate; 0 when unknown
     problem: str  # why a live source gives nothing now, one line; "" while all is well
 
+    @property
+    def waiting(self) -> bool:
+        """No frame now is no hang: a file's is not due yet, or a camera is being opened again."""
+        ...
+
     def read(self, timeout_s: float) -> Frame | None:
         """The newest frame not read yet, or None after `timeout_s` seconds without one.
 
@@ -73,7 +78,7 @@ class Tracker(Protocol):
         ...
 
     def clear(self) -> Tracks:
-        """Forget all faces (the picture has changed its size); their ids are in `lost`."""
+        """Forget all faces; their ids are in `lost`. The next look counts as the first."""
         ...
 
 

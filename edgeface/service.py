@@ -18,20 +18,24 @@ try:
 except ImportError:
     _systemd_daemon = _systemd_journal = None
 
+log = logging.getLogger(__name__)
+
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 
 
 def notify(state: str) -> bool:
     """Tell the service manager `state` ("READY=1", "WATCHDOG=1", lines of KEY=VALUE); False when there is none."""
-    if _systemd_daemon is not None:
-        return bool(_systemd_daemon.notify(state))
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
-        datagram.sendto(state.encode(), address)
+    try:
+        if _systemd_daemon is not None:
+            return bool(_systemd_daemon.notify(state))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
+            datagram.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as error:  # a manager that has gone must not take us along
+        log.debug("the service manager cannot be reached at %s: %s", address, error)
+        return False
     return True
 
 
@@ -45,11 +49,13 @@ def watchdog_period_s() -> float:
 
 def setup_logging(level: int) -> None:
     """Log to the journal under systemd, else to stderr."""
-    if "JOURNAL_STREAM" in os.environ and _systemd_journal is not None:
+    status = os.fstat(2)
+    to_journal = os.environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"  # systemd.exec(5)
+    if to_journal and _systemd_journal is not None:
         handler: logging.Handler = _systemd_journal.JournalHandler(SYSLOG_IDENTIFIER="edgeface")
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_PriorityFormatter() if "JOURNAL_STREAM" in os.environ else _PLAIN)
+        handler.setFormatter(_PriorityFormatter() if to_journal else _PLAIN)
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

@@ -38,7 +38,7 @@ class Candidates:
     xyxy: F32  # [n, 4]
     score: F32  # [n] 0..1
     keypoints: F32  # [n, k, 2]; k = 0 when the network has none
-    invalid: int = 0  # numbers in the outputs that were NaN or infinite
+    invalid: int = 0  # scores and boxes that mean nothing: NaN, infinite, absurd
 
 
 @dataclass(frozen=True, slots=True)

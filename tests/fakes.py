@@ -25,6 +25,7 @@ class FakeSource:
     """Gives the frames it was made with; None stands for a time-out."""
 
     live = False
+    waiting = False
     expected_hz = 30.0
 
     def __init__(self, frames: Iterable[Frame | None]) -> None:

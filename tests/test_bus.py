@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +175,12 @@ def test_a_second_daemon_on_the_same_endpoint_is_refused(publisher: ZmqPublisher
         joined(publisher, bus)
 
 
+def test_a_lock_file_that_was_cleaned_away_does_not_open_the_door(publisher: ZmqPublisher, endpoint: str) -> None:
+    Path(endpoint.removeprefix("ipc://") + ".lock").unlink()
+    with pytest.raises(ConfigError, match="another edgeface publishes here"):
+        ZmqPublisher(endpoint, "front", 30.0)
+
+
 def test_the_endpoint_is_free_again_after_closing(endpoint: str) -> None:
     for _ in range(2):
         ZmqPublisher(endpoint, "front", 30.0).close()
@@ -207,7 +214,8 @@ def test_others_than_the_group_cannot_read(publisher: ZmqPublisher, endpoint: st
         ("ipc:///dev/null", "not a socket"),
         ("tcp://nowhere.invalid:1", "cannot bind"),
         ("tcp://127.0.0.1:x", "cannot bind"),
-        ("nonsense", "cannot bind"),
+        ("nonsense", "expected ipc:///absolute/path or tcp"),
+        ("inproc://x", "expected ipc:///absolute/path or tcp"),
     ],
 )
 def test_endpoints_that_cannot_be_bound(endpoint: str, complaint: str) -> None:
@@ -243,6 +251,28 @@ def test_a_restart_is_no_loss(endpoint: str) -> None:
         assert bus.lost == 0
 
 
+def test_a_time_out_holds_also_while_other_topics_flow(publisher: ZmqPublisher, endpoint: str) -> None:
+    stop = threading.Event()
+
+    def flow() -> None:
+        while not stop.wait(0.02):
+            publisher.send("faces", {})
+
+    with Subscriber(endpoint, ["events"]) as bus:
+        sender = threading.Thread(target=flow)
+        sender.start()
+        begun = time.monotonic()
+        assert bus.receive(0.4) is None
+        assert time.monotonic() - begun < 1.5
+        stop.set()
+        sender.join()
+
+
+def test_endpoints_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected ipc:///path or tcp://host:port"):
+        Subscriber("foo")
+
+
 def test_unknown_topics_are_refused() -> None:
     with pytest.raises(ValueError, match="expected one of faces, status, events"):
         Subscriber("ipc:///tmp/x", ["face"])
@@ -269,6 +299,21 @@ def test_malformed_messages_are_counted_and_passed_over(endpoint: str) -> None:
         assert bus.receive(5.0) == ("faces", good | {"later": "key"})
         assert bus.malformed == 6
     rogue.close()
+
+
+def test_goodbye_arrives_although_the_publisher_closes_at_once(endpoint: str) -> None:
+    for _ in range(20):
+        opened = ZmqPublisher(endpoint, "front", 30.0)
+        with Subscriber(endpoint) as bus:
+            joined(opened, bus)
+            for _ in range(50):
+                opened.send("faces", {"mode": "x" * 2000})
+            opened.send("status", {"state": "stopped"})
+            opened.close()
+            last = None
+            while (received := bus.receive(0.3)) is not None:
+                last = received
+        assert last[1]["state"] == "stopped"
 
 
 @given(st.binary(max_size=200))

@@ -99,6 +99,33 @@ def test_bench_refuses_an_unwritable_file(capsys: pytest.CaptureFixture[str]) ->
     assert "cannot write the figures" in capsys.readouterr().err
 
 
+def test_listening_to_nonsense_is_78(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["listen", "foo"]) == 78
+    assert "expected ipc:///path" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeface.daemon.run", interrupted)
+    assert main(["run"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_bench_takes_the_files_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f'source = "{tmp_path}/none.mp4"\n')
+    assert bench.main([str(path)]) == 78
+    assert "none.mp4: no such file" in capsys.readouterr().err
+
+
+def test_bench_gives_up_on_a_silent_camera(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("edgeface.cpu.source.LiveSource.read", lambda *_: None)
+    assert bench.main(["--source", "v4l2:///dev/video-none"]) == 75
+    assert "no frame for 10 s" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def test_flags_lie_over_the_file(tmp_path: Path) -> None:
         ("backend = 'fast'", "Invalid enum value 'fast' - at `$.backend`"),
         ("[detector]\ninput_size = [640]", "length 2"),
         ("camera = ", "not TOML"),
+        ('camera = "cam0\\n"', "at `$.camera`"),
+        ("[detector]\nscore_threshold = nan", "score_threshold"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_path_of_the_key(tmp_path: Path, text: str, complaint: str) -> None:
@@ -51,6 +54,12 @@ def test_a_wrong_file_is_refused_also_where_a_flag_hides_it(tmp_path: Path) -> N
     path.write_text("camera = 7")
     with pytest.raises(ConfigError, match="camera"):
         load_config(str(path), {"camera": "front"})
+
+
+def test_engines_on_the_command_line_add_to_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "front.toml"
+    path.write_text("engines = ['/a', '/b']\n")
+    assert load_config(str(path), {"engines": ["/c"]}).engines == ("/c", "/a", "/b")
 
 
 def test_a_wrong_flag_is_refused() -> None:
@@ -93,7 +102,21 @@ def test_source_options() -> None:
     assert Path(demo.target).is_file()
 
 
-@pytest.mark.parametrize("uri", ["demo:x", "a.mp4?lop=1", "a.mp4?loop=2", "a.mp4?fps=0", "a.mp4?fps=x", "gopher://x"])
+def test_existing_files_are_files_whatever_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a:b.mp4", "a?b=c.mp4", "with space.mp4", "shot[1].png", "7"):
+        Path(name).touch()
+        parsed = parse_source(name)
+        assert parsed.kind == ("pictures" if name.endswith("png") else "file")
+        assert parsed.target == (glob.escape(name) if parsed.kind == "pictures" else name)
+    assert parse_source("file:///a%20b.mp4").target == "/a b.mp4"
+    assert parse_source("/dev/video3").kind == "camera"
+    assert parse_source("/tmp/none:b.mp4").target == "/tmp/none:b.mp4"
+
+
+@pytest.mark.parametrize(
+    "uri", ["file://demo.mp4", "demo:x", "a.mp4?lop=1", "a.mp4?loop=2", "a.mp4?fps=0", "a.mp4?fps=x", "gopher://x"]
+)
 def test_wrong_sources_are_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         parse_source(uri)

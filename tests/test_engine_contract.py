@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,11 +49,20 @@ def test_the_declared_outputs_are_what_comes(engine: Engine) -> None:
 
 
 def test_outputs_last_until_the_next_call_at_least(engine: Engine) -> None:
-    crops = letterbox((640, 360), engine.input_size)
-    first = engine.infer(frame(0, 640, 360, PIXELS), crops)
+    first = engine.infer(frame(0, 640, 360, PIXELS), letterbox((640, 360), engine.input_size))
     kept = {name: value.copy() for name, value in first.items()}
+    gc.collect()
+    scratch = np.random.default_rng(0).random((2000, 2000))  # memory that was given back would be used again
+    assert scratch.any()
     for name, value in first.items():
         np.testing.assert_array_equal(value, kept[name])
+
+
+def test_no_crops_give_no_rows(engine: Engine) -> None:
+    if engine.backend == "fake":
+        pytest.skip("the fake gives what it was told to")
+    outputs = engine.infer(frame(0, 640, 360, PIXELS), np.zeros((0, 4), np.float32))
+    assert {value.shape for value in outputs.values()} == {(0, *shape[1:]) for shape in engine.outputs.values()}
 
 
 def test_the_same_frame_gives_the_same_outputs(engine: Engine) -> None:
@@ -93,6 +103,67 @@ def test_a_fixed_batch_is_filled_up(tmp_path: Path, make_card: Callable[..., Pat
     crops = np.array([[16 * i, 0, 16 * i + 16, 16] for i in range(count)], np.float32)
     means = engine.infer(frame(0, 80, 16, pixels), crops)["mean"]
     np.testing.assert_allclose(means, 40.0 * np.arange(count), atol=1e-3)
+
+
+def test_outputs_without_a_batch_axis_follow_one_another(tmp_path: Path, make_card: Callable[..., Path]) -> None:
+    """As det_10g.onnx: batch 1 and outputs [rows, values]; here the rows are the picture's 64 cells of 8 pixels."""
+    size, kinds = 64, {"score": 1, "bbox": 4}
+    nodes, outputs = [], []
+    for stride in (8, 16, 32):
+        nodes.append(
+            helper.make_node("AveragePool", ["x"], [f"p{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2)
+        )
+        for kind, values in kinds.items():
+            name, rows = f"{kind}{stride}", (size // stride) ** 2
+            nodes.append(helper.make_node("Reshape", [f"p{stride}", "column"], [f"c{name}"]))
+            nodes.append(helper.make_node("Expand", [f"c{name}", f"s{values}_{stride}"], [name]))
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows, values]))
+    constants = [helper.make_tensor("column", TensorProto.INT64, [2], [-1, 1])]
+    for stride in (8, 16, 32):
+        for values in kinds.values():
+            shape = [(size // stride) ** 2, values]
+            constants.append(helper.make_tensor(f"s{values}_{stride}", TensorProto.INT64, [2], shape))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, size, size])
+    graph = helper.make_graph(nodes, "cells", [x], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    head = 'type = "scrfd"\nanchors = 1\nkeypoints = false\nscores = "probability"'
+    path = make_card(head, colour="luma", extra="scale = 0.00392156862745098\n")
+    card = load_card(path)
+    engine = open_engine(card, None, threads=1, spinning=False)
+    decode = make_decoder(card, engine.outputs, engine.input_size)
+    pixels = np.zeros((64, 192, 3), np.uint8)
+    pixels[8:16, 64:72] = 255  # cell (1, 0) of the second crop
+    crops = np.array([[0, 0, 64, 64], [64, 0, 128, 64], [128, 0, 192, 64]], np.float32)
+    found = decode(engine.infer(frame(0, 192, 64, pixels), crops), 0.9)
+    assert found.crop.tolist() == [1]
+    np.testing.assert_allclose(found.xyxy, [[0 - 8, 8 - 8, 0 + 8, 8 + 8]], atol=1e-3)
+
+
+def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path, make_card: Callable[..., Path]) -> None:
+    node = helper.make_node("SequenceConstruct", ["x"], ["s"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 64])
+    s = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    model = helper.make_model(
+        helper.make_graph([node], "g", [x], [s]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+    )
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    with pytest.raises(EngineError, match="expected outputs of floating-point tensors"):
+        open_engine(load_card(make_card()), None, threads=1, spinning=False)
+
+
+def test_a_network_that_fails_when_it_runs_is_refused(tmp_path: Path, make_card: Callable[..., Path]) -> None:
+    """A Reshape that cannot work: only running shows it."""
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [7])
+    graph = helper.make_graph([node], "g", [x], [y], [shape])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(tmp_path / "net.onnx")
+    )
+    with pytest.raises(EngineError, match="cannot run the network"):
+        open_engine(load_card(make_card()), None, threads=1, spinning=False)
 
 
 @pytest.mark.parametrize("size", [(640, 384), (320, 256), (96, 1280)])

@@ -92,6 +92,12 @@ def test_unknown_names_list_the_known_ones() -> None:
         ('type = "scrfd"\nunit = "anchor"\nanchor_sizes = [1, 2]', "", "anchor_sizes needs 6 values"),
         ('type = "scrfd"', "mean = [1, 2]\n", "mean has 2 values for 3 channels"),
         ('type = "scrfd"', "resize = 'crop'\n", "at `$.input.resize`"),
+        ('type = "scrfd"', "scale = nan\n", "must be finite"),
+        ('type = "scrfd"', "scale = 0.0\n", "scale not 0"),
+        ('type = "scrfd"', "mean = [inf]\n", "must be finite"),
+        ('type = "scrfd"\nstrides = []', "", "at `$.decoder.strides`"),
+        ('type = "scrfd"\nstrides = [8, 8, 32]', "", "strides must rise"),
+        ('type = "scrfd"\nanchor_sizes = [-1.0]', "", "anchor_sizes must be above 0"),
     ],
 )
 def test_wrong_cards_are_refused(make_card: Callable[..., Path], decoder: str, extra: str, complaint: str) -> None:
@@ -100,6 +106,13 @@ def test_wrong_cards_are_refused(make_card: Callable[..., Path], decoder: str, e
         load_card(path)
     assert complaint in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_card_cannot_send_us_to_other_folders(make_card: Callable[..., Path]) -> None:
+    path = make_card()
+    path.write_text('folders = ["/etc"]\n' + path.read_text())
+    with pytest.raises(EngineError, match="unknown field `folders`"):
+        load_card(path)
 
 
 def test_weights_must_lie_beside_the_card(make_card: Callable[..., Path]) -> None:

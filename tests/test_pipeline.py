@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import scrfd_outputs
 from fakes import FakeDetector, FakeEngine, detections, frame
 
 from edgeface.boxes import letterbox, stretch
+from edgeface.config import load_config
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
-from edgeface.errors import OutputError
+from edgeface.errors import ConfigError, OutputError
 from edgeface.model_card import find_card
-from edgeface.pipeline import KeyframeSchedule, Pipeline
+from edgeface.pipeline import KeyframeSchedule, Pipeline, build, make_detector, make_tracker
 from edgeface.tracker import ByteTracker
+from edgeface.values import Detections
 
 BOX = (100.0, 100.0, 160.0, 180.0)
 
 
 def pipeline(detector: FakeDetector, interval: int = 3) -> Pipeline:
     tracker = ByteTracker(high_score=0.5, low_score=0.1, new_score=0.6, min_hits=2, lost_timeout_s=1.0)
-    return Pipeline(detector, tracker, KeyframeSchedule(interval))
+    return Pipeline(detector, tracker, KeyframeSchedule(interval), blind_timeout_s=1.0)
 
 
 def faces(messages: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -91,6 +95,37 @@ def test_a_detector_that_never_works_says_so_from_the_first_frame() -> None:
     assert steps.problem == "7 numbers are NaN"
 
 
+def test_while_the_detector_fails_faces_are_forgotten_in_time() -> None:
+    steps = pipeline(FakeDetector(detections(BOX), None))
+    shown, lost = [], []
+    for number in range(60):
+        messages = steps.step(frame(number))
+        shown.append(len(faces(messages)["faces"]))
+        lost += [event["track_id"] for event in events(messages) if event["event"] == "track_lost"]
+    assert shown == [1] * 31 + [0] * 29  # a second, then nobody
+    assert lost == [1]
+
+
+def test_the_reason_stands_while_the_detector_fails() -> None:
+    class Counting(FakeDetector):
+        def detect(self, frame: object) -> Detections:
+            self.looks.append(0)
+            raise OutputError(f"{len(self.looks)} numbers are NaN")
+
+    steps = pipeline(Counting())
+    for number in range(5):
+        steps.step(frame(number))
+        assert steps.problem == "1 numbers are NaN"
+
+
+def test_after_a_gap_it_looks_at_once() -> None:
+    detector = FakeDetector(detections(BOX))
+    steps = pipeline(detector, interval=300)
+    for number in (0, 1, 2, 40, 41):  # 38 frames are 1.3 s
+        steps.step(frame(number))
+    assert detector.looks == [0, 40]
+
+
 def test_when_frames_change_their_size_faces_start_anew() -> None:
     detector = FakeDetector(detections(BOX))
     steps = pipeline(detector)
@@ -107,6 +142,83 @@ def test_boxes_are_clipped_and_those_outside_left_out() -> None:
     steps = pipeline(FakeDetector(detections((-20, -10, 60, 70), (600, 300, 700, 400), outside)))
     body = faces(steps.step(frame()))
     assert [face["xyxy"] for face in body["faces"]] == [[0, 0, 60, 70], [600, 300, 640, 360]]
+
+
+# --- what the configuration sets
+
+
+def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = find_card("edgeface-detector")
+    outputs = {}
+    for kind, values in (("score", 1), ("bbox", 4), ("kps", 10)):
+        for stride in (8, 16, 32):
+            outputs[f"{kind}{stride}"] = np.ones((1, (64 // stride) ** 2, values), np.float32)
+    engine = FakeEngine(outputs, (64, 64))
+    settings = {
+        "detector": {"score_threshold": 0.62, "nms_iou_threshold": 0.33, "max_candidates": 17},
+        "tracker": {"low_score_threshold": 0.21, "new_score_margin": 0.05, "min_hits": 4, "lost_timeout_s": 2.5},
+    }
+    config = load_config(None, settings)
+    detector = make_detector(card, engine, config)
+    asked: list[tuple[object, ...]] = []
+    detector.decode = lambda outputs, score: (
+        asked.append((score,)) or make_decoder(card, engine.outputs, (64, 64))(outputs, score)
+    )
+    detector.nms = lambda xyxy, score, iou, top: asked.append((iou, top)) or np.zeros(0, np.int64)
+    detector.detect(frame(width=64, height=32))
+    assert asked == [(0.21,), (0.33, 17)]
+    np.testing.assert_allclose(engine.crops, letterbox((64, 32), (64, 64)))
+    monkeypatch.setattr("edgeface.pipeline.ByteTracker", dict)
+    tracker = make_tracker(card, config)
+    assert tracker == {
+        "high_score": 0.62, "low_score": 0.21, "new_score": pytest.approx(0.67), "min_hits": 4, "lost_timeout_s": 2.5
+    }  # fmt: skip
+    plain = make_tracker(card, load_config(None, {}))
+    assert (plain["high_score"], plain["low_score"]) == (0.5, 0.3)
+    high = make_tracker(card, load_config(None, {"detector": {"score_threshold": 0.95}}))
+    assert 0.95 < high["new_score"] < 1  # or no face would ever begin
+
+
+def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    def open_engine(card: object, input_size: object, **options: object) -> FakeEngine:
+        asked.update(options, input_size=input_size)
+        return FakeEngine(scrfd_outputs(64, anchors=1), (64, 64))
+
+    monkeypatch.setattr("edgeface.cpu.engine.open_engine", open_engine)
+    settings = {
+        "detector": {"input_size": [64, 64]},
+        "tracker": {"keyframe_interval": 7, "lost_timeout_s": 0.25},
+        "cpu": {"threads": 3, "spinning": True},
+    }
+    source, _, steps, card = build(load_config(None, settings))
+    source.close()
+    assert asked == {"threads": 3, "spinning": True, "input_size": (64, 64)}
+    assert card.name == "edgeface-detector"
+    assert [steps.schedule.is_due(age) for age in (6, 7)] == [False, True]
+    detector = FakeDetector(detections(BOX), None)
+    steps.detector = detector
+    assert [len(faces(steps.step(frame(number)))["faces"]) for number in range(18)] == [1] * 8 + [0] * 10
+
+
+def test_a_stretch_card_is_not_letterboxed() -> None:
+    bbox, cov = np.zeros((1, 4, 26, 46), np.float32), np.zeros((1, 1, 26, 46), np.float32)
+    engine = FakeEngine({"bbox": bbox, "cov": cov}, (736, 416))
+    make_detector(find_card("tao-facedetect"), engine, load_config(None, {})).detect(frame(width=100, height=300))
+    np.testing.assert_allclose(engine.crops, [[0, 0, 100, 300]])
+
+
+def test_the_backend_that_lacks_a_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgeface.cpu.engine", None)
+    with pytest.raises(ConfigError, match=r"pip install 'edgeface\[cpu\]'"):
+        build(load_config(None, {}))
+
+
+@pytest.mark.parametrize("flags", [{"backend": "cuda"}, {"landmarks": "edgeface-landmarks"}])
+def test_parts_that_are_not_built_say_so(flags: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="not built into this version"):
+        build(load_config(None, flags))
 
 
 # --- the detector
@@ -154,7 +266,7 @@ def test_nobody_is_an_empty_array_of_the_right_shape() -> None:
 def test_outputs_that_mean_nothing_raise(number: float) -> None:
     detector, engine = scrfd_detector()
     engine.infer(frame(), np.zeros((1, 4), np.float32))["score8"][0, 0] = number
-    with pytest.raises(OutputError, match="1 numbers that are NaN or infinite"):
+    with pytest.raises(OutputError, match="1 of the detector's numbers mean nothing"):
         detector.detect(frame())
 
 

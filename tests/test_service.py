@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_without_a_manager_notes_go_nowhere(monkeypatch: pytest.MonkeyPatch) -> 
     assert not service.notify("READY=1")
 
 
+@pytest.mark.usefixtures("pure")
+def test_a_manager_that_has_gone_takes_nobody_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    assert not service.notify("READY=1")
+
+
 def test_systemd_python_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     class Daemon:
         notes: list[str] = []  # noqa: RUF012
@@ -52,6 +59,7 @@ def test_systemd_python_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> 
             return True
 
     monkeypatch.setattr(service, "_systemd_daemon", Daemon)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     assert service.notify("WATCHDOG=1")
     assert Daemon.notes == ["WATCHDOG=1"]
 
@@ -79,23 +87,29 @@ def logging_restored() -> object:
 
 @pytest.mark.usefixtures("pure", "logging_restored")
 def test_log_lines_carry_their_priority_for_the_journal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))  # pytest's own has no file behind it
     service.setup_logging(logging.DEBUG)
     for level in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
         logging.getLogger("x").log(level, "a\nb")
-    lines = capsys.readouterr().err.splitlines()
+    lines = capfd.readouterr().err.splitlines()
     assert [line[:3] for line in lines] == ["<3>"] * 4 + ["<4>"] * 2 + ["<6>"] * 2 + ["<7>"] * 2
 
 
 @pytest.mark.usefixtures("pure", "logging_restored")
-def test_log_lines_are_plain_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+@pytest.mark.parametrize("stream", ["", "8:1"])  # 8:1: inherited, but not our stderr
+def test_log_lines_are_plain_by_hand(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stream: str
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", stream)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w"))
     service.setup_logging(logging.INFO)
     logging.getLogger("x").warning("careful")
     logging.getLogger("x").debug("not shown")
-    assert re.fullmatch(r"\d{4}-.* WARNING careful\n", capsys.readouterr().err)
+    assert re.fullmatch(r"\d{4}-.* WARNING careful\n", capfd.readouterr().err)
 
 
 # --- the unit file

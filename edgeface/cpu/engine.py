@@ -36,6 +36,8 @@ class OnnxEngine:
 
     def infer(self, frame: Frame, crops: F32) -> Mapping[str, NDArray[Any]]:
         """Raw outputs for `crops` [n, 4] of the frame; see seams.Engine."""
+        if not len(crops):
+            return {name: np.zeros((0, *shape[1:]), np.float32) for name, shape in self.outputs.items()}
         tensor = self.crop(frame, crops)
         if self._batch in (0, len(crops)):
             return self.run(tensor)
@@ -43,7 +45,8 @@ class OnnxEngine:
         for start in range(0, len(crops), self._batch):  # a fixed batch: full batches, the last one filled up
             part = tensor[start : start + self._batch]
             filled = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), axis=0)])
-            parts.append({name: out[: len(part)] for name, out in self.run(filled).items()})
+            # without a batch axis the crops' rows follow one another
+            parts.append({n: out[: len(out) // self._batch * len(part)] for n, out in self.run(filled).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in self._names}
 
     def run(self, tensor: F32) -> dict[str, NDArray[Any]]:
@@ -77,6 +80,9 @@ def open_engine(card: Card, input_size: tuple[int, int] | None, *, threads: int,
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # truncated, not ONNX, an operator it lacks: all come as different classes
         raise EngineError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+    for output in session.get_outputs():
+        if output.type not in ("tensor(float)", "tensor(float16)", "tensor(double)"):
+            raise EngineError(f"{path}: expected outputs of floating-point tensors, found {output.name} {output.type}")
     size = input_size or (card.input.width, card.input.height)
     _check_input(session, card, size, path)
     return OnnxEngine(session, card, size)

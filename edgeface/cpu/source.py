@@ -11,11 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# OpenCV reads these when it is loaded; our own errors say what happened, in one line
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-
 import cv2
 from numpy.typing import NDArray
 
@@ -30,7 +25,8 @@ Picture = NDArray[Any]  # [height, width, 3] 8-bit, blue first
 
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 5000
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)  # pauses between attempts to open a live source; the last one repeats
-_LOST_SHARE = 0.9  # a file that ends before this share of its declared frames is damaged
+_LOST_SHARE = 0.9  # a file that ends before this share of its declared time is damaged
+_HANG_NS = 15_000_000_000  # a driver that does not return for so long hangs
 
 
 def open_source(uri: SourceUri) -> Source:
@@ -45,42 +41,41 @@ def open_source(uri: SourceUri) -> Source:
 
 
 class PacedSource:
-    """A file or pictures: every frame in order, none dropped, the same stamps at every run.
+    """A file or pictures: every frame in order, none dropped, the same steps in time at every run.
 
     Paced (the default), a frame comes when its time has come; when the reader is late, the film waits for it. Its
     capture time is the moment it was due. Unpaced, it comes at once and its capture time is the film's own time.
     """
 
     live = False
+    waiting = True
     problem = ""
 
     def __init__(self, film: Film, uri: SourceUri) -> None:
         self._film, self._uri = film, uri
-        self.expected_hz = uri.fps or film.fps
-        self._period_ns = round(1e9 / self.expected_hz)
+        self.expected_hz = film.fps
+        self._period_ns = round(1e9 / film.fps)
         self._frames = film.frames()
-        self._picture: Picture | None = (
-            self._take()
-        )  # the first one now: a file that cannot be read is refused at the start
         self._frame_id = 0
-        self._due_ns = time.monotonic_ns()
+        self._begin_ns = time.monotonic_ns()  # when the film's time 0 was or will be
+        self._film_ns = 0
+        self._picture: Picture | None = self._take()  # now: a file that cannot be read is refused at the start
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame, or None when it is not due within `timeout_s`. Raises EndOfStream, SourceError."""
         if self._picture is None:
             self._picture = self._take()
         if self._uri.pace:
-            late_ns = time.monotonic_ns() - self._due_ns
+            late_ns = time.monotonic_ns() - self._begin_ns - self._film_ns
             if late_ns < 0:
                 time.sleep(min(-late_ns / 1e9, timeout_s))
                 if -late_ns / 1e9 > timeout_s:
                     return None
             elif late_ns > self._period_ns:
-                self._due_ns += late_ns  # the reader is too slow: the film waits for it
+                self._begin_ns += late_ns  # the reader is too slow: the film waits for it
         picture, self._picture = self._picture, None
         height, width = picture.shape[:2]
-        frame = Frame(self._frame_id, self._due_ns, width, height, "bgr8", picture, "pts")
-        self._due_ns += self._period_ns
+        frame = Frame(self._frame_id, self._begin_ns + self._film_ns, width, height, "bgr8", picture, "pts")
         self._frame_id += 1
         return frame
 
@@ -88,47 +83,61 @@ class PacedSource:
         self._film.close()
 
     def _take(self) -> Picture:
-        picture = next(self._frames, None)
-        if picture is None and self._uri.loop:
+        taken = next(self._frames, None)
+        if taken is None and self._uri.loop:
             self._frames = self._film.frames()
-            picture = next(self._frames, None)
-        if picture is None:
+            self._begin_ns += self._film_ns + self._period_ns
+            taken = next(self._frames, None)
+        if taken is None:
             raise EndOfStream(f"{self._uri.target} has ended")
+        picture, time_s = taken
+        self._film_ns = round(time_s * 1e9)
         return picture
 
 
 class Film:
-    """Pictures in order: `frames()` begins anew each time; `fps` is their own rate."""
+    """Pictures and their times in seconds, from 0: `frames()` begins anew each time; `fps` is their nominal rate."""
 
-    def __init__(self, frames: Callable[[], Iterator[Picture]], fps: float, close: Callable[[], None]) -> None:
+    def __init__(
+        self, frames: Callable[[], Iterator[tuple[Picture, float]]], fps: float, close: Callable[[], None]
+    ) -> None:
         self.frames, self.fps, self.close = frames, fps, close
 
 
 def _film(uri: SourceUri) -> Film:
     """A video file. Raises ConfigError when there is none, SourceError when no frame can be read."""
-    path = Path(uri.target).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty")
+    path = Path(uri.target).expanduser().absolute()
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: {'not a film but a folder; try images:' if path.is_dir() else 'no such file'}")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path}: the file is empty")
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
         raise SourceError(f"{path}: not a video that OpenCV can read (damaged, cut off or of an unknown kind)")
-    fps, declared = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    own_fps = _plausible_rate(capture.get(cv2.CAP_PROP_FPS)) or 30.0
+    declared_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / own_fps
 
-    def frames() -> Iterator[Picture]:
+    def frames() -> Iterator[tuple[Picture, float]]:
         capture.open(str(path))
-        count = 0
+        count, time_s, first_s = 0, -1 / own_fps, 0.0
         while True:
             good, picture = capture.read()
             if not good:
                 break
+            stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+            first_s = stamp_s if count == 0 else first_s
+            # a file without stamps, or with some that step back, goes on at its nominal rate
+            time_s = stamp_s - first_s if stamp_s - first_s > time_s else time_s + 1 / own_fps
+            yield picture, count / uri.fps if uri.fps else time_s
             count += 1
-            yield picture
-        if count == 0 or count < declared * _LOST_SHARE:
-            raise SourceError(f"{path}: ended after {count} of {declared:.0f} frames: damaged or cut off")
+        if count == 0 or time_s + 1 / own_fps < declared_s * _LOST_SHARE:
+            raise SourceError(f"{path}: ended after {time_s:.1f} of {declared_s:.1f} s: damaged or cut off")
 
-    return Film(frames, fps if 0.1 <= fps <= 1000 else 30.0, capture.release)
+    return Film(frames, uri.fps or own_fps, capture.release)
 
 
 def _pictures(uri: SourceUri) -> Film:
@@ -137,20 +146,24 @@ def _pictures(uri: SourceUri) -> Film:
     paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns)
     if not paths:
         raise ConfigError(f"{pattern}: no such picture")
+    fps = uri.fps or 30.0
 
-    def frames() -> Iterator[Picture]:
+    def frames() -> Iterator[tuple[Picture, float]]:
         count = 0
         for path in paths:
-            picture = cv2.imread(path, cv2.IMREAD_COLOR)
+            try:
+                picture = cv2.imread(path, cv2.IMREAD_COLOR)
+            except cv2.error:  # a size beyond OpenCV's limit
+                picture = None
             if picture is None:
                 log.warning("%s: not a picture that OpenCV can read; passed over", path)
                 continue
+            yield picture, count / fps
             count += 1
-            yield picture
         if count == 0:
             raise SourceError(f"{pattern}: none of {len(paths)} files is a picture that OpenCV can read")
 
-    return Film(frames, 30.0, lambda: None)
+    return Film(frames, fps, lambda: None)
 
 
 class LiveSource:
@@ -163,6 +176,7 @@ class LiveSource:
     live = True
 
     def __init__(self, open_capture: Callable[[], Any]) -> None:
+        self._busy_since_ns = time.monotonic_ns()  # when the driver was called last
         self.problem = "the camera has not given a frame yet"
         self.expected_hz = 0.0
         self._open = open_capture
@@ -172,6 +186,12 @@ class LiveSource:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._grab, name="grab", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> bool:
+        """The camera is away and being opened again; False when the driver hangs."""
+        hangs = time.monotonic_ns() - self._busy_since_ns > _HANG_NS
+        return bool(self.problem) and self._thread.is_alive() and not hangs
 
     def read(self, timeout_s: float) -> Frame | None:
         """The newest frame not read yet, or None after `timeout_s`."""
@@ -189,6 +209,7 @@ class LiveSource:
         attempt = 0
         while not self._closing.is_set():
             try:
+                self._busy_since_ns = time.monotonic_ns()
                 capture = self._open()
                 self.expected_hz = _plausible_rate(capture.get(cv2.CAP_PROP_FPS))
                 try:
@@ -197,14 +218,15 @@ class LiveSource:
                 finally:
                     capture.release()
                 problem = "the camera has stopped giving frames"
-            except (OSError, cv2.error, SourceError) as error:
-                problem = " ".join(str(error).split())
+            except Exception as error:  # noqa: BLE001 (whatever killed this thread would lose the camera for ever)
+                problem = " ".join(str(error).split()) or type(error).__name__
             if not self._closing.is_set():
                 self.problem = problem
                 self._closing.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
 
     def _grab_one(self, capture: Any) -> bool:
+        self._busy_since_ns = time.monotonic_ns()
         if not capture.grab():
             return False
         capture_ns = time.monotonic_ns()
