@@ -27,13 +27,14 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """ByteTrack's settings, in scores and seconds. What is not set is as the card says."""
+    """How faces are followed, in scores and seconds. What is not set is as the card says."""
 
     keyframe_interval: Annotated[int, Meta(ge=1, le=300)] = 3
     low_score_threshold: Share | None = None
     new_score_margin: Share = 0.1
     min_hits: Annotated[int, Meta(ge=1, le=100)] = 2
-    lost_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
+    lost_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    coast_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
 
 
 class CpuConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -214,9 +214,10 @@ def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) 
     """
     upright = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     with np.errstate(all="ignore"):
-        reach = np.abs(xyxy).max(initial=0) + np.abs(keypoints).max(initial=0)  # NaN and infinity show up here
+        reach = np.abs(xyxy).max(initial=0) + np.abs(keypoints).max(initial=0) + score.max(initial=0)  # NaN shows too
     if not upright.all() or not reach < _ABSURD_PX:
         sane = (np.abs(xyxy) < _ABSURD_PX).all(axis=1) & (np.abs(keypoints) < _ABSURD_PX).all(axis=(1, 2))
+        sane &= np.isfinite(score)
         keep = upright & sane
         invalid += int(np.count_nonzero(~sane)) if keep.any() else len(score)
         crop, xyxy, score, keypoints = crop[keep], xyxy[keep], score[keep], keypoints[keep]

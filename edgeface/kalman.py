@@ -21,17 +21,20 @@ def initiate(measured: F64, position_std: F64, velocity_std: F64) -> F64:
     return np.stack([measured, zero, position_std**2, zero, velocity_std**2])
 
 
-def predict(state: F64, dt: float, position_std: F64, velocity_std: F64) -> F64:
-    """The state `dt` later; the process noise has these standard deviations [n, 4] for the whole step.
+def predict(state: F64, dt: float, agility: F64) -> F64:
+    """The state `dt` later; `agility` [n, 4] is the standard deviation of the change of speed in one unit of time.
 
-    x' = F x, P' = F P F^T + diag(q), with F = [[1, dt], [0, 1]] for each component.
+    White-noise acceleration (Bar-Shalom et al., Estimation with Applications to Tracking and Navigation, 6.2.2):
+    x' = F x, P' = F P F^T + a^2 [[dt^3/3, dt^2/2], [dt^2/2, dt]], with F = [[1, dt], [0, 1]] for each component. Many
+    short steps give the same as one long one.
     """
     moved: F64 = state.copy()
     x, v, pp, pv, vv = moved
+    noise = agility**2 * dt
     x += v * dt
-    pp += (2 * pv + vv * dt) * dt + position_std**2
-    pv += vv * dt
-    vv += velocity_std**2
+    pp += (2 * pv + vv * dt) * dt + noise * (dt * dt / 3)
+    pv += vv * dt + noise * (dt / 2)
+    vv += noise
     return moved
 
 
@@ -51,3 +54,14 @@ def update(state: F64, measured: F64, measured_std: F64) -> F64:
     pv -= gain_x * pv
     pp -= gain_x * pp
     return corrected
+
+
+def distance(state: F64, measured: F64, spread: F64) -> F64:
+    """Squared Mahalanobis distances [n, m] of measurements [m, 4] from n boxes whose variances are `spread` [n, 4].
+
+    sum over the components of (z - x)^2 / spread, multiplied out so that it is two matrix products.
+    """
+    x, weight = state[X], 1 / spread
+    squared = measured**2 @ weight.T - 2 * (measured @ (x * weight).T) + np.einsum("nc,nc->n", x * x, weight)
+    result: F64 = squared.T
+    return result

@@ -65,7 +65,7 @@ class Pipeline:
         if tracks is not None:
             self._keyframe_age, self._looked_ns = 0, frame.capture_ns
         elif self.problem and frame.capture_ns - self._looked_ns > self._blind_timeout_ns:
-            tracks = self.tracker.clear()
+            tracks = self.tracker.clear((frame.width, frame.height))
         else:
             tracks = self.tracker.predict(frame.capture_ns)
         looked_ns = time.perf_counter_ns()
@@ -100,14 +100,13 @@ class Pipeline:
 
     def _new_picture_size(self, frame: Frame) -> list[Message]:
         """When frames change their size, old boxes mean nothing: forget the faces and look at once."""
-        last = self._last
-        if last is None or (last.width, last.height) == (frame.width, frame.height):
-            return []
-        log.warning(
-            "frames are now %dx%d, were %dx%d: faces start anew", frame.width, frame.height, last.width, last.height
-        )
+        last, size = self._last, (frame.width, frame.height)
+        if last is not None:
+            if size == (last.width, last.height):
+                return []
+            log.warning("frames are now %dx%d, were %dx%d: faces start anew", *size, last.width, last.height)
         self._look_now = True
-        return _track_events(self.tracker.clear(), frame.capture_ns)
+        return _track_events(self.tracker.clear(size), frame.capture_ns)
 
 
 def _track_events(tracks: Tracks, capture_ns: int) -> list[Message]:
@@ -166,6 +165,7 @@ def make_tracker(card: Card, config: Config) -> ByteTracker:
         new_score=min(high + config.tracker.new_score_margin, (1 + high) / 2),
         min_hits=config.tracker.min_hits,
         lost_timeout_s=config.tracker.lost_timeout_s,
+        coast_s=config.tracker.coast_s,
     )
 
 

@@ -77,8 +77,8 @@ class Tracker(Protocol):
         """We did not look: where the known faces should be at `capture_ns`."""
         ...
 
-    def clear(self) -> Tracks:
-        """Forget all faces; their ids are in `lost`. The next look counts as the first."""
+    def clear(self, frame_size: tuple[int, int]) -> Tracks:
+        """Forget all faces; their ids are in `lost`. Frames are of this size (width, height) from now on."""
         ...
 
 

@@ -1,165 +1,261 @@
-"""ByteTrack over arrays: two-stage association of faces with tracks (Zhang et al. 2022), in real time steps."""
+"""Following faces: ByteTrack's two stages (Zhang et al. 2022) on a motion model in seconds, made for seldom looks.
+
+What differs from ByteTrack, and why, is in docs/tracking.md: detections are matched by how far they lie from the
+prediction in units of its uncertainty, not by overlap, so that a small or fast face is found again after five frames
+without a look; and a face that a look misses is still published, as predicted, while its place is known well enough.
+"""
 
 from __future__ import annotations
 
-import lap
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeface import kalman
+from edgeface.assignment import assign
 from edgeface.boxes import iou
 from edgeface.values import CONFIRMED, F32, F64, I64, LOST, TENTATIVE, Bool, Detections, Tracks
 
 _ROW = np.dtype(
-    [("track_id", "i8"), ("state", "u1"), ("hits", "i4"), ("score", "f4"), ("first_ns", "i8"), ("seen_ns", "i8")]
+    [
+        ("track_id", "i8"),
+        ("state", "u1"),
+        ("hits", "i4"),
+        ("score", "f4"),
+        ("size", "f4"),  # of the last measurement
+        ("first_ns", "i8"),
+        ("seen_ns", "i8"),
+    ]
 )
-
-# ByteTrack's noise, as shares of the box's width (x, width) and height (y, height), at its 30 frames a second
-_RATE_HZ = 30.0
-_POSITION_STD = 1 / 20
-_VELOCITY_STD = 1 / 160 * _RATE_HZ  # per second
-
-# Association limits: the cost is 1 - IoU, in the first stage and for tentative tracks 1 - IoU * score
-_FIRST_COST, _SECOND_COST, _TENTATIVE_COST = 0.8, 0.5, 0.7
+_FRAME_S = 1 / 30
 _DUPLICATE_IOU = 0.85
+_MAX_SCALE = 2.0  # a prediction that has grown or shrunk by more since it was last seen is no face any more
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """How faces move and how well they are measured. A box's size is sqrt(width * height)."""
+
+    measured_std: float = 0.045  # of a detection's centre, sizes
+    measured_size_std: float = 0.05  # of its width and height, sizes
+    start_speed_std: float = 2.5  # of a new face, sizes a second
+    start_growth_std: float = 0.3  # of its width and height, sizes a second
+    agility: float = 0.3  # change of speed in a second, sizes a second
+    size_agility: float = 0.15  # the same of width and height
+    slack: float = 0.15  # what a face may be off its path, sizes times the root of the frames (1/30 s) since seen
+    slack_frames: float = 8.0  # slack grows no further after so many frames
+    gate: float = 20.0  # squared distance in standard deviations up to which a detection may be a known face
+    low_gate: float = 9.0  # the same for low scores and for tentative faces
+    turn: float = (
+        6.0  # squared deviation of one coordinate from which the face must have turned: its speed is open again
+    )
 
 
 class ByteTracker:
-    """Follows faces. A face is CONFIRMED (and gets its track_id) at its `min_hits`-th detection, or at once when it is
-    there on the first look; LOST when a look misses it; forgotten `lost_timeout_s` seconds after it was last seen.
+    """Follows faces.
 
-    Detections of at least `high_score` associate first, those of at least `low_score` only keep a track alive, and
-    those of at least `new_score` may begin one.
+    A face is CONFIRMED (and gets its track_id) at its `min_hits`-th detection, or at once when it is there on the
+    first look; LOST when a look misses it; forgotten `lost_timeout_s` seconds after it was last seen, or when it has
+    left the frame. A LOST face is published for `coast_s` seconds while its place is known to `coast_std` of its size.
+
+    Detections of at least `high_score` are matched first, those of at least `low_score` only keep a face alive, and
+    those of at least `new_score` may begin one. Of more than `max_faces` detections the best are taken; detections that
+    are not finite or have no area are passed over.
     """
 
     def __init__(
-        self, *, high_score: float, low_score: float, new_score: float, min_hits: int, lost_timeout_s: float
+        self,
+        *,
+        high_score: float,
+        low_score: float,
+        new_score: float,
+        min_hits: int = 2,
+        lost_timeout_s: float = 2.0,
+        coast_s: float = 0.5,
+        coast_std: float = 0.45,
+        max_faces: int = 500,
+        motion: Motion | None = None,
     ) -> None:
         self._high_score, self._low_score, self._new_score = high_score, low_score, new_score
-        self._min_hits, self._lost_timeout_ns = min_hits, round(lost_timeout_s * 1e9)
+        self._min_hits, self._max_faces = min_hits, max_faces
+        self._lost_timeout_ns, self._coast_ns = round(lost_timeout_s * 1e9), round(coast_s * 1e9)
+        self._coast_std = coast_std
+        m = self._motion = motion or Motion()
+        self._measured_std = np.array([m.measured_std] * 2 + [m.measured_size_std] * 2)
+        self._start_std = np.array([m.start_speed_std] * 2 + [m.start_growth_std] * 2)
+        self._agility = np.array([m.agility] * 2 + [m.size_agility] * 2)
+        self._frame: F32 | None = None  # width, height
         self._rows = np.zeros(0, _ROW)
         self._kalman: F64 = np.zeros((5, 0, 4))
         self._now_ns: int | None = None  # None: never looked
         self._next_id = 1
 
+    def clear(self, frame_size: tuple[int, int]) -> Tracks:
+        """Forget all faces: frames are of this size (width, height) from now on, and the next look is the first."""
+        self._frame = np.array(frame_size, np.float32)
+        lost = self._forget(np.zeros(len(self._rows), bool))
+        self._now_ns = None
+        nobody = np.zeros(0, bool)
+        return self._snapshot(nobody, nobody, np.zeros((0, 0, 2), np.float32), [], lost)
+
     def predict(self, capture_ns: int) -> Tracks:
         """Where the known faces should be at `capture_ns`; nobody looked, so nobody is missed."""
         self._advance(capture_ns)
-        unseen = np.zeros(len(self._rows), bool)
-        return self._snapshot(unseen, np.zeros((len(self._rows), 0, 2), np.float32), [], [])
+        count = len(self._rows)
+        return self._snapshot(np.zeros(count, bool), self._plausible(), np.zeros((count, 0, 2), np.float32), [], [])
 
     def update(self, detections: Detections, capture_ns: int) -> Tracks:
-        """Associate what was seen at `capture_ns` with the tracks, begin new ones, miss and forget others."""
+        """Match what was seen at `capture_ns` with the known faces, begin new ones, miss and forget others."""
         first_look = self._now_ns is None
         self._advance(capture_ns)
-        score = detections.score
-        high = np.flatnonzero(score >= self._high_score)
-        low = np.flatnonzero((score >= self._low_score) & (score < self._high_score))
-        state = self._rows["state"]
-        overlap = iou(self._xyxy(), detections.xyxy)
-        fused = overlap * score
+        detections = self._sound(detections)
+        score, measured = detections.score, _centred(detections.xyxy)
+        track, found = self._associate(measured, score)
+        self._correct(track, found, measured, score)
 
-        followed = np.flatnonzero(state != TENTATIVE)
-        track, found, followed, high = _associate(fused, followed, high, _FIRST_COST)
-        pairs = [(track, found)]
-        visible = followed[state[followed] == CONFIRMED]
-        track, found, missed, _ = _associate(overlap, visible, low, _SECOND_COST)
-        pairs.append((track, found))
-        tentative = np.flatnonzero(state == TENTATIVE)
-        track, found, dropped, high = _associate(fused, tentative, high, _TENTATIVE_COST)
-        pairs.append((track, found))
+        missed = np.ones(len(self._rows), bool)
+        missed[track] = False
+        dropped = missed & (self._rows["state"] == TENTATIVE)
+        self._rows["state"][missed & ~dropped] = LOST
+        free = score >= self._new_score
+        free[found] = False
+        new = np.flatnonzero(free)
+        self._begin(new, measured, score)
 
-        matched = np.concatenate([pair[0] for pair in pairs])
-        source = np.concatenate([pair[1] for pair in pairs])
-        self._measure(matched, detections, source)
-        state[missed] = LOST
-        new = high[score[high] >= self._new_score]
-        self._begin(detections, new)
-        matched = np.concatenate([matched, np.arange(len(self._rows) - len(new), len(self._rows))])
-        source = np.concatenate([source, new])
-
-        measured = np.zeros(len(self._rows), bool)
-        measured[matched] = True
         keypoints = np.full((len(self._rows), *detections.keypoints.shape[1:]), np.nan, np.float32)
-        keypoints[matched] = detections.keypoints[source]
-        started = self._confirm(measured, first_look)
-        keep = self._remembered(dropped)
-        lost = self._forget(keep)
-        return self._snapshot(measured[keep], keypoints[keep], started, lost)
+        keypoints[track] = detections.keypoints[found]
+        keypoints[len(missed) :] = detections.keypoints[new]
+        seen = np.ones(len(self._rows), bool)
+        seen[: len(missed)] = ~missed
+        started = self._confirm(seen, first_look)
+        if seen.all():
+            return self._snapshot(seen, seen, keypoints, started, [])
+        plausible = self._plausible()
+        keep = seen | (plausible & (self._now_ns - self._rows["seen_ns"] <= self._lost_timeout_ns))
+        keep[: len(missed)] &= ~dropped
+        if started:
+            keep &= ~self._doubles(seen)
+        lost = [] if keep.all() else self._forget(keep)
+        return self._snapshot(seen[keep], plausible[keep], keypoints[keep], started, lost)
 
-    def clear(self) -> Tracks:
-        """Forget all faces; the next look counts as the first."""
-        lost = self._forget(np.zeros(len(self._rows), bool))
-        self._now_ns = None
-        return self._snapshot(np.zeros(0, bool), np.zeros((0, 0, 2), np.float32), [], lost)
+    def _sound(self, detections: Detections) -> Detections:
+        """The detections that can be faces, at most `max_faces`."""
+        xyxy, score = detections.xyxy, detections.score
+        sides = xyxy[:, 2:] - xyxy[:, :2]
+        keep = np.isfinite(xyxy).all(axis=1) & (sides > 0).all(axis=1) & (score >= self._low_score)
+        if len(keep) <= self._max_faces and keep.all():
+            return detections
+        kept = np.flatnonzero(keep)
+        if len(kept) > self._max_faces:
+            kept = kept[np.argsort(-score[kept], kind="stable")[: self._max_faces]]
+        return Detections(xyxy[kept], score[kept], detections.keypoints[kept])
 
     def _advance(self, capture_ns: int) -> None:
         """Move all tracks to `capture_ns`; a clock that steps back moves nothing."""
-        dt = 0.0 if self._now_ns is None else max(capture_ns - self._now_ns, 0) / 1e9
-        self._now_ns = capture_ns if self._now_ns is None else max(capture_ns, self._now_ns)
-        if not len(self._rows) or dt == 0:
+        before_ns, self._now_ns = self._now_ns, capture_ns if self._now_ns is None else max(capture_ns, self._now_ns)
+        if before_ns is None or self._now_ns == before_ns or not len(self._rows):
             return
-        self._kalman[kalman.V, self._rows["state"] == LOST, 2:] = 0  # ByteTrack: a face out of sight keeps its size
-        drift = self._size() * (dt * _RATE_HZ) ** 0.5
-        self._kalman = kalman.predict(self._kalman, dt, drift * _POSITION_STD, drift * _VELOCITY_STD)
-        np.maximum(self._kalman[kalman.X, :, 2:], 1, out=self._kalman[kalman.X, :, 2:])
+        dt = min((self._now_ns - before_ns) / 1e9, 10.0)  # after a longer pause nothing is where it was
+        self._kalman = kalman.predict(self._kalman, dt, self._size()[:, None] * self._agility)
+        sides = self._kalman[kalman.X, :, 2:]
+        np.maximum(sides, 1, out=sides)
 
     def _size(self) -> F64:
-        """[n, 4]: width, height, width, height."""
-        return np.tile(self._kalman[kalman.X, :, 2:], 2)
+        size: F64 = np.sqrt(self._kalman[kalman.X, :, 2] * self._kalman[kalman.X, :, 3])
+        return size
 
     def _xyxy(self) -> F32:
         centre, half = self._kalman[kalman.X, :, :2], self._kalman[kalman.X, :, 2:] / 2
         return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
-    def _measure(self, track: I64, detections: Detections, found: I64) -> None:
+    def _associate(self, measured: F64, score: F32) -> tuple[I64, I64]:
+        """Which track is which detection: rows and columns of the pairs."""
+        state = self._rows["state"]
+        if not len(state) or not len(score):
+            none = np.zeros(0, np.int64)
+            return none, none
+        size, motion = self._size()[:, None], self._motion
+        spread = self._kalman[kalman.PP] + (size * self._measured_std) ** 2
+        frames = (self._now_ns - self._rows["seen_ns"]) / (1e9 * _FRAME_S)
+        spread[:, :2] += (size * motion.slack) ** 2 * np.minimum(frames, motion.slack_frames)[:, None]
+        far = kalman.distance(self._kalman, measured, spread)
+        cost = far + np.log(spread / size**2).sum(axis=1)[:, None]  # the negative log likelihood
+        high, known = score >= self._high_score, state != TENTATIVE
+        near = far <= np.where(known[:, None] & (score >= self._new_score), motion.gate, motion.low_gate)
+        track, found = assign(cost, near & known[:, None] & high)
+        for rows, columns in ((known, ~high), (~known, high)):  # low scores for the known, then the tentative
+            if rows.any() and columns.any():
+                near[track], near[:, found] = False, False
+                more = assign(cost, near & rows[:, None] & columns)
+                track, found = np.concatenate([track, more[0]]), np.concatenate([found, more[1]])
+        return track, found
+
+    def _correct(self, track: I64, found: I64, measured: F64, score: F32) -> None:
         """Correct `track` rows with detections `found`."""
         if not len(track):
             return
-        measured_std = self._size()[track] * _POSITION_STD
-        self._kalman[:, track] = kalman.update(self._kalman[:, track], _centred(detections.xyxy[found]), measured_std)
+        state, z = self._kalman[:, track], measured[found]
+        measured_std = self._size()[track, None] * self._measured_std
+        surprise = (z - state[kalman.X]) ** 2
+        turned = surprise > self._motion.turn * (state[kalman.PP] + measured_std**2)
+        turned[:, 2:] = False
+        if turned.any():
+            elapsed_s = np.maximum((self._now_ns - self._rows["seen_ns"][track]) / 1e9, _FRAME_S / 2)[:, None]
+            extra = np.where(turned, surprise, 0)
+            state[kalman.PP] += extra
+            state[kalman.PV] += extra / elapsed_s
+            state[kalman.VV] += extra / elapsed_s**2
+        self._kalman[:, track] = kalman.update(state, z, measured_std)
         rows = self._rows
         rows["hits"][track] += 1
-        rows["score"][track] = detections.score[found]
+        rows["score"][track] = score[found]
+        rows["size"][track] = self._size()[track]
         rows["seen_ns"][track] = self._now_ns
-        rows["state"][track] = np.where(rows["state"][track] == LOST, CONFIRMED, rows["state"][track])
+        rows["state"][track[rows["state"][track] == LOST]] = CONFIRMED
 
-    def _begin(self, detections: Detections, new: I64) -> None:
+    def _begin(self, new: I64, measured: F64, score: F32) -> None:
         """Append a tentative track for each detection in `new`."""
         if not len(new):
             return
+        z = measured[new]
+        size = np.sqrt(z[:, 2] * z[:, 3])
         rows = np.zeros(len(new), _ROW)
-        rows["hits"], rows["score"] = 1, detections.score[new]
+        rows["hits"], rows["score"], rows["size"] = 1, score[new], size
         rows["first_ns"] = rows["seen_ns"] = self._now_ns
-        measured = _centred(detections.xyxy[new])
-        size = np.tile(measured[:, 2:], 2)
-        state = kalman.initiate(measured, size * (2 * _POSITION_STD), size * (10 * _VELOCITY_STD))
+        state = kalman.initiate(z, size[:, None] * self._measured_std, size[:, None] * self._start_std)
         self._rows = np.concatenate([self._rows, rows])
         self._kalman = np.concatenate([self._kalman, state], axis=1)
 
-    def _confirm(self, measured: Bool, first_look: bool) -> list[int]:
+    def _confirm(self, seen: Bool, first_look: bool) -> list[int]:
         """Give ids to tentative tracks that were seen often enough; the new ids."""
         rows = self._rows
-        enough = (rows["hits"] >= self._min_hits) | first_look
-        ready = np.flatnonzero((rows["state"] == TENTATIVE) & measured & enough)
+        tentative = rows["state"] == TENTATIVE
+        if not tentative.any():
+            return []
+        ready = np.flatnonzero(tentative & seen & ((rows["hits"] >= self._min_hits) | first_look))
         started = list(range(self._next_id, self._next_id + len(ready)))
         rows["track_id"][ready], rows["state"][ready] = started, CONFIRMED
         self._next_id += len(ready)
         return started
 
-    def _remembered(self, dropped: I64) -> Bool:
-        """Which rows live on: not the tentative that were missed, the long lost, nor the younger of two on one face."""
-        rows = self._rows
-        keep: Bool = (rows["state"] != LOST) | (self._now_ns - rows["seen_ns"] <= self._lost_timeout_ns)
-        keep[dropped] = False
-        confirmed, lost = np.flatnonzero(rows["state"] == CONFIRMED), np.flatnonzero(rows["state"] == LOST)
-        if len(confirmed) and len(lost):
-            xyxy = self._xyxy()
-            row, column = np.nonzero(iou(xyxy[confirmed], xyxy[lost]) > _DUPLICATE_IOU)
-            one, other = confirmed[row], lost[column]
-            older = rows["first_ns"][one] <= rows["first_ns"][other]
-            keep[np.where(older, other, one)] = False
-        return keep
+    def _doubles(self, seen: Bool) -> Bool:
+        """The younger of two tracks on one face: a new one where a lost one waits."""
+        rows, xyxy = self._rows, self._xyxy()
+        lost, confirmed = np.flatnonzero(~seen), np.flatnonzero(seen & (rows["state"] == CONFIRMED))
+        row, column = np.nonzero(iou(xyxy[confirmed], xyxy[lost]) > _DUPLICATE_IOU)
+        one, other = confirmed[row], lost[column]
+        double = np.zeros(len(rows), bool)
+        double[np.where(rows["first_ns"][one] <= rows["first_ns"][other], other, one)] = True
+        return double
+
+    def _plausible(self) -> Bool:
+        """Whose prediction is still a face in the frame."""
+        scale = self._size() / self._rows["size"]
+        good: Bool = (scale < _MAX_SCALE) & (scale > 1 / _MAX_SCALE)
+        if self._frame is not None:
+            centre = self._kalman[kalman.X, :, :2]
+            good &= ((centre >= 0) & (centre <= self._frame)).all(axis=1)
+        return good
 
     def _forget(self, keep: Bool) -> list[int]:
         """Drop the other rows; their ids."""
@@ -167,38 +263,33 @@ class ByteTracker:
         self._rows, self._kalman = self._rows[keep], self._kalman[:, keep]
         return lost
 
-    def _snapshot(self, measured: Bool, keypoints: F32, started: list[int], lost: list[int]) -> Tracks:
-        shown = np.flatnonzero(self._rows["state"] == CONFIRMED)
-        rows, now_ns = self._rows[shown], self._now_ns or 0
+    def _snapshot(self, seen: Bool, plausible: Bool, keypoints: F32, started: list[int], lost: list[int]) -> Tracks:
+        now_ns = self._now_ns or 0
+        rows, state, xyxy = self._rows, self._kalman, self._xyxy()
+        if not (seen.all() and rows["state"].all()):
+            certain = np.sqrt(state[kalman.PP, :, 0]) <= self._coast_std * self._size()
+            known = (rows["state"] == CONFIRMED) | (certain & (now_ns - rows["seen_ns"] <= self._coast_ns))
+            shown = (rows["state"] != TENTATIVE) & (seen | (known & plausible))
+            rows, state, xyxy, seen, keypoints = (
+                rows[shown],
+                state[:, shown],
+                xyxy[shown],
+                seen[shown],
+                keypoints[shown],
+            )
         return Tracks(
-            track_id=rows["track_id"],
-            state=rows["state"],
-            score=rows["score"],
-            xyxy=self._xyxy()[shown],
-            velocity=self._kalman[kalman.V, shown, :2].astype(np.float32),
-            measured=measured[shown],
+            track_id=rows["track_id"].copy(),
+            state=rows["state"].copy(),
+            score=rows["score"].copy(),
+            xyxy=xyxy,
+            velocity=state[kalman.V, :, :2].astype(np.float32),
+            measured=seen,
             age_ns=now_ns - rows["seen_ns"],
             track_age_ns=now_ns - rows["first_ns"],
-            keypoints=keypoints[shown],
+            keypoints=keypoints,
             started=np.array(started, np.int64),
             lost=np.array(lost, np.int64),
         )
-
-
-def _associate(
-    similarity: NDArray[np.float32], tracks: I64, found: I64, cost_limit: float
-) -> tuple[I64, I64, I64, I64]:
-    """Optimal assignment of `tracks` rows to `found` columns whose cost 1 - similarity is at most `cost_limit`.
-
-    Returns matched tracks, their detections, unmatched tracks, unmatched detections.
-    """
-    if not len(tracks) or not len(found):
-        none = np.zeros(0, np.int64)
-        return none, none, tracks, found
-    cost = np.subtract(1.0, similarity[tracks[:, None], found], dtype=np.float64)
-    _, column, row = lap.lapjv(cost, extend_cost=True, cost_limit=cost_limit)
-    hit = column >= 0
-    return tracks[hit], found[column[hit]], tracks[~hit], found[row < 0]
 
 
 def _centred(xyxy: F32) -> F64:

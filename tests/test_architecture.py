@@ -14,7 +14,7 @@ PACKAGE = ROOT / "edgeface"
 LAYERS = [
     {"errors", "values"},
     {"seams", "model_card", "config", "boxes"},
-    {"decoders", "clustering", "kalman", "message"},
+    {"decoders", "clustering", "kalman", "assignment", "message"},
     {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "cpu", "cuda"},
     {"pipeline"},
     {"daemon", "bench"},

@@ -45,8 +45,9 @@ def test_equal_to_a_textbook_filter_of_eight_states(
     for dt, q_position, q_velocity, measured in steps:
         f = np.eye(8) + dt * np.eye(8, k=4)
         mean = f @ mean
-        covariance = f @ covariance @ f.T + np.diag(np.concatenate([q_position[0], q_velocity[0]]) ** 2)
-        state = kalman.predict(state, dt, q_position, q_velocity)
+        noise = np.kron([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]], np.diag(q_velocity[0] ** 2))
+        covariance = f @ covariance @ f.T + noise
+        state = kalman.predict(state, dt, q_velocity)
         if measured is not None:
             spread = h @ covariance @ h.T + np.diag(q_position[0] ** 2)
             gain = covariance @ h.T @ np.linalg.inv(spread)
@@ -64,6 +65,14 @@ def test_g8_bytetracks_numbers() -> None:
         velocity = np.array([[height / 160, height / 160, 1e-5, height / 160]])
         return position, velocity
 
+    def moved(state: np.ndarray, height: float) -> np.ndarray:
+        """ByteTrack adds its noise to the variances alone."""
+        position, velocity = noise(height)
+        later = kalman.predict(state, 1, np.zeros((1, 4)))
+        later[kalman.PP] += position**2
+        later[kalman.VV] += velocity**2
+        return later
+
     position, velocity = noise(50)
     initial = position * 2, velocity * 10
     initial[0][0, 2], initial[1][0, 2] = 1e-2, 1e-5
@@ -71,7 +80,7 @@ def test_g8_bytetracks_numbers() -> None:
     np.testing.assert_allclose(state[kalman.PP, 0], [25, 25, 1e-4, 25])
     np.testing.assert_allclose(state[kalman.VV, 0], [9.765625, 9.765625, 1e-10, 9.765625])
 
-    state = kalman.predict(state, 1, *noise(50))
+    state = moved(state, 50)
     np.testing.assert_allclose(state[kalman.PP, 0], [41.015625, 41.015625, 2e-4, 41.015625], rtol=1e-6)
     np.testing.assert_allclose(state[kalman.VV, 0, [0, 1, 3]], 9.863281, rtol=1e-6)
 
@@ -83,7 +92,7 @@ def test_g8_bytetracks_numbers() -> None:
     np.testing.assert_allclose(state[kalman.VV, 0, 0], 7.84559, atol=1e-5)
 
     for _ in range(3):
-        state = kalman.predict(state, 1, *noise(state[kalman.X, 0, 3]))
+        state = moved(state, state[kalman.X, 0, 3])
     np.testing.assert_allclose(state[kalman.X, 0], [105.950413, 197.024793, 0.800392, 52.975207], atol=1e-6)
     np.testing.assert_allclose(state[kalman.PP, 0, 0], 104.703295, atol=1e-6)
 
@@ -91,4 +100,22 @@ def test_g8_bytetracks_numbers() -> None:
 def test_no_boxes() -> None:
     none = np.zeros((0, 4))
     state = kalman.initiate(none, none, none)
-    assert kalman.update(kalman.predict(state, 0.1, none, none), none, none).shape == (5, 0, 4)
+    assert kalman.update(kalman.predict(state, 0.1, none), none, none).shape == (5, 0, 4)
+
+
+@given(st.integers(1, 40), st.floats(0.001, 5))
+def test_many_short_steps_are_one_long_one(count: int, total: float) -> None:
+    four = np.full((1, 4), 2.0)
+    once = steps = kalman.initiate(four * 50, four, four * 3)
+    once = kalman.predict(once, total, four)
+    for _ in range(count):
+        steps = kalman.predict(steps, total / count, four)
+    np.testing.assert_allclose(steps, once, rtol=1e-9)
+
+
+def test_distance_is_the_sum_of_squared_deviations() -> None:
+    rng = np.random.default_rng(0)
+    state = kalman.initiate(rng.uniform(0, 2000, (7, 4)), np.ones((7, 4)), np.ones((7, 4)))
+    measured, spread = rng.uniform(0, 2000, (5, 4)), rng.uniform(0.5, 90, (7, 4))
+    expected = ((state[kalman.X][:, None] - measured) ** 2 / spread[:, None]).sum(axis=2)
+    np.testing.assert_allclose(kalman.distance(state, measured, spread), expected, rtol=1e-6)

@@ -156,7 +156,13 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     engine = FakeEngine(outputs, (64, 64))
     settings = {
         "detector": {"score_threshold": 0.62, "nms_iou_threshold": 0.33, "max_candidates": 17},
-        "tracker": {"low_score_threshold": 0.21, "new_score_margin": 0.05, "min_hits": 4, "lost_timeout_s": 2.5},
+        "tracker": {
+            "low_score_threshold": 0.21,
+            "new_score_margin": 0.05,
+            "min_hits": 4,
+            "lost_timeout_s": 2.5,
+            "coast_s": 0.3,
+        },
     }
     config = load_config(None, settings)
     detector = make_detector(card, engine, config)
@@ -171,8 +177,13 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("edgeface.pipeline.ByteTracker", dict)
     tracker = make_tracker(card, config)
     assert tracker == {
-        "high_score": 0.62, "low_score": 0.21, "new_score": pytest.approx(0.67), "min_hits": 4, "lost_timeout_s": 2.5
-    }  # fmt: skip
+        "high_score": 0.62,
+        "low_score": 0.21,
+        "new_score": pytest.approx(0.67),
+        "min_hits": 4,
+        "lost_timeout_s": 2.5,
+        "coast_s": 0.3,
+    }
     plain = make_tracker(card, load_config(None, {}))
     assert (plain["high_score"], plain["low_score"]) == (0.5, 0.3)
     high = make_tracker(card, load_config(None, {"detector": {"score_threshold": 0.95}}))

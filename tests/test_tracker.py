@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import time
+
 import numpy as np
+import pytest
 from fakes import detections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeface import kalman
 from edgeface.tracker import ByteTracker
-from edgeface.values import CONFIRMED, Detections, Tracks
+from edgeface.values import CONFIRMED, LOST, Detections, Tracks
 
 FRAME_NS = 33_333_333
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -16,8 +21,17 @@ FAR = (400.0, 100.0, 460.0, 180.0)
 
 
 def tracker(**changes: float) -> ByteTracker:
-    settings = {"high_score": 0.5, "low_score": 0.1, "new_score": 0.6, "min_hits": 2, "lost_timeout_s": 1.0}
-    return ByteTracker(**(settings | changes))
+    settings = {
+        "high_score": 0.5,
+        "low_score": 0.1,
+        "new_score": 0.6,
+        "min_hits": 2,
+        "lost_timeout_s": 1.0,
+        "coast_s": 0.5,
+    }
+    follow = ByteTracker(**(settings | changes))
+    follow.clear((1920, 1080))
+    return follow
 
 
 def moved(box: tuple[float, ...], dx: float, dy: float = 0.0) -> tuple[float, float, float, float]:
@@ -98,14 +112,86 @@ def test_a_score_between_high_and_new_begins_no_track() -> None:
     assert ids(follow.update(detections(BOX, score=0.55), 0)) == []
 
 
-def test_a_missed_face_is_hidden_and_comes_back_with_its_id() -> None:
-    follow = tracker()
-    follow.update(detections(BOX), 0)
-    follow.update(detections(BOX), FRAME_NS)
-    assert ids(follow.update(detections(), 2 * FRAME_NS)) == []
-    tracks = follow.update(detections(moved(BOX, 3)), 10 * FRAME_NS)
-    assert ids(tracks) == [1]
+def test_a_missed_face_is_predicted_for_a_while_then_hidden_and_comes_back_with_its_id() -> None:
+    follow = tracker(coast_s=0.2)
+    for step in range(10):
+        follow.update(detections(moved(BOX, 3 * step)), step * FRAME_NS)
+    for step in range(10, 16):  # 6 frames are 0.2 s
+        tracks = follow.update(detections(), step * FRAME_NS)
+        assert (ids(tracks), tracks.state.tolist(), tracks.measured.tolist()) == ([1], [LOST], [False])
+    assert abs(tracks.xyxy[0, 0] - (100 + 3 * 15)) < 3
+    assert ids(follow.update(detections(), 16 * FRAME_NS)) == []
+    assert ids(follow.predict(17 * FRAME_NS)) == []
+    tracks = follow.update(detections(moved(BOX, 3 * 20)), 20 * FRAME_NS)
+    assert (ids(tracks), tracks.state.tolist()) == ([1], [CONFIRMED])
     assert tracks.started.tolist() == []
+
+
+def test_a_missed_face_whose_place_is_uncertain_is_not_published() -> None:
+    """Seen once: it may move at any speed."""
+    follow = tracker(coast_s=10, lost_timeout_s=10)
+    follow.update(detections(BOX), 0)
+    assert ids(follow.update(detections(), FRAME_NS)) == [1]
+    assert ids(follow.update(detections(), 10 * FRAME_NS)) == []
+
+
+def test_a_face_that_leaves_the_frame_is_forgotten_at_the_next_look() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(moved(BOX, -12 * step)), step * FRAME_NS)
+    tracks = follow.predict(13 * FRAME_NS)  # the centre is now at -26
+    assert (ids(tracks), tracks.lost.tolist()) == ([], [])
+    assert follow.update(detections(), 14 * FRAME_NS).lost.tolist() == [1]
+
+
+def test_a_prediction_that_explodes_is_forgotten() -> None:
+    follow = tracker(coast_s=10, lost_timeout_s=10)
+    for step in range(10):
+        follow.update(detections(BOX), step * FRAME_NS)
+    follow._kalman[kalman.V, 0, 2:] = 90  # pixels a second, of 60 and 80
+    assert follow.update(detections(), 20 * FRAME_NS).lost.tolist() == []
+    assert follow.update(detections(), 60 * FRAME_NS).lost.tolist() == [1]
+
+
+def test_a_face_that_turns_round_is_not_lost() -> None:
+    follow = tracker()
+    for step in range(40):
+        x = 8 * step if step < 20 else 8 * (40 - step)
+        tracks = follow.update(detections(moved(BOX, 200 + x)), step * FRAME_NS)
+        assert ids(tracks) == [1]
+    np.testing.assert_allclose(tracks.velocity, [[-240, 0]], atol=25)
+
+
+def test_a_fast_small_face_is_matched_without_any_overlap() -> None:
+    """20 px wide, 24 px a look from the second look on: IoU is 0 between looks."""
+    follow = tracker()
+    small = (300.0, 300.0, 320.0, 324.0)
+    for step in range(12):
+        tracks = follow.update(detections(moved(small, 24 * step)), step * 5 * FRAME_NS)
+    assert ids(tracks) == [1]
+    np.testing.assert_allclose(tracks.velocity, [[144, 0]], atol=5)
+
+
+def test_of_several_the_assignment_is_the_best_one_for_all() -> None:
+    """Two faces side by side step to the right: greedy matching by the nearest would swap one."""
+    follow = tracker(new_score=0.95)
+    left, right = (100.0, 100.0, 160.0, 160.0), (150.0, 100.0, 210.0, 160.0)
+    start = detections(left, right, score=0.97)
+    follow.update(start, 0)
+    tracks = follow.update(detections(moved(right, 28), moved(left, 28), score=0.97), 2 * FRAME_NS)
+    order = np.argsort(tracks.xyxy[:, 0])
+    assert tracks.track_id[order].tolist() == [1, 2]
+
+
+def test_a_far_detection_of_middling_score_does_not_pull_a_face_away() -> None:
+    follow = tracker(new_score=0.7)
+    for step in range(10):
+        follow.update(detections(BOX, score=0.9), step * FRAME_NS)
+    aside = moved(BOX, 40, 0)  # between the narrow and the wide gate
+    for score, pulled in ((0.6, False), (0.9, True)):
+        trial = copy.deepcopy(follow)
+        tracks = trial.update(detections(aside, score=score), 10 * FRAME_NS)
+        assert tracks.measured.any() == pulled
 
 
 def test_a_lost_face_is_forgotten_after_the_timeout_and_its_id_never_returns() -> None:
@@ -130,18 +216,29 @@ def test_crossing_faces_keep_their_ids() -> None:
 def test_of_two_tracks_on_one_face_the_older_stays() -> None:
     follow = tracker(lost_timeout_s=5)
     follow.update(detections(BOX, FAR), 0)
-    follow.update(detections(FAR), FRAME_NS)  # track 1 is lost
-    follow.update(detections(moved(BOX, 45), FAR), 2 * FRAME_NS)  # too far from it: a new track begins there
-    for step in range(3, 30):  # and wanders onto the place where the lost one waits
-        tracks = follow.update(detections(moved(BOX, max(45 - 5 * step, 0)), FAR), step * FRAME_NS)
-    assert len(ids(tracks)) == 2
-    assert len(tracks.lost) == 0
+    follow._rows["state"][0], follow._rows["seen_ns"][0] = LOST, -FRAME_NS
+    follow._kalman[:, 1] = follow._kalman[:, 0]  # FAR's track now lies on BOX, whose track is lost
+    seen = np.array([False, True])
+    follow._rows["first_ns"] = [0, FRAME_NS]
+    assert follow._doubles(seen).tolist() == [False, True]
+    follow._rows["first_ns"] = [FRAME_NS, 0]
+    assert follow._doubles(seen).tolist() == [True, False]
+    follow._kalman[kalman.X, 1, 0] += 20
+    assert follow._doubles(seen).tolist() == [False, False]
+
+
+def test_doubles_are_sought_when_a_face_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    follow = tracker(lost_timeout_s=5)
+    follow.update(detections(BOX), 0)
+    monkeypatch.setattr(ByteTracker, "_doubles", lambda self, seen: ~seen)  # all that was not seen
+    follow.update(detections(FAR), FRAME_NS)
+    assert follow.update(detections(FAR), 2 * FRAME_NS).lost.tolist() == [1]
 
 
 def test_clear_forgets_everybody_but_not_the_ids() -> None:
     follow = tracker()
     follow.update(detections(BOX, FAR), 0)
-    assert follow.clear().lost.tolist() == [1, 2]
+    assert follow.clear((640, 360)).lost.tolist() == [1, 2]
     assert ids(follow.update(detections(BOX), FRAME_NS)) == [3]
 
 
@@ -169,6 +266,72 @@ def test_the_snapshot_is_the_callers_to_keep() -> None:
     follow.update(detections(moved(BOX, 10), score=0.7), FRAME_NS)
     np.testing.assert_array_equal(tracks.xyxy, before[0])
     np.testing.assert_array_equal(tracks.score, before[1])
+
+
+NOWHERE = [
+    (np.nan, 0, 10, 10),
+    (0, 0, np.inf, 10),
+    (-np.inf, 0, 10, 10),
+    (10, 10, 10, 20),
+    (20, 20, 10, 10),
+]
+
+
+@pytest.mark.parametrize("box", NOWHERE)
+def test_detections_that_are_no_boxes_are_passed_over(box: tuple[float, float, float, float]) -> None:
+    follow = tracker()
+    follow.update(detections(BOX), 0)
+    tracks = follow.update(detections(box, BOX), FRAME_NS)
+    assert ids(tracks) == [1]
+    assert np.isfinite(tracks.xyxy).all()
+
+
+def test_nan_scores_are_passed_over() -> None:
+    follow = tracker()
+    assert ids(follow.update(detections(BOX, score=np.nan), 0)) == []
+
+
+def test_of_ten_thousand_detections_the_best_are_taken() -> None:
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 1000, (10_000, 2)).astype(np.float32)
+    many = Detections(
+        np.hstack([corner, corner + 20]),
+        rng.uniform(0.6, 1, 10_000).astype(np.float32),
+        np.zeros((10_000, 0, 2), np.float32),
+    )
+    follow = tracker(max_faces=200)
+    for step in range(3):
+        begun = time.perf_counter()
+        tracks = follow.update(many, step * FRAME_NS)
+        assert time.perf_counter() - begun < 2
+    assert len(ids(tracks)) <= 200
+    assert tracks.score.min() >= np.sort(many.score)[-200]
+
+
+def test_hundreds_of_detections_in_one_place_take_bounded_time() -> None:
+    heap = detections(*[BOX] * 500)
+    follow = tracker()
+    for step in range(3):
+        begun = time.perf_counter()
+        tracks = follow.update(heap, step * FRAME_NS)
+        assert time.perf_counter() - begun < 5
+    assert len(ids(tracks)) == 500
+
+
+def test_an_hour_s_pause_forgets_everybody() -> None:
+    follow = tracker()
+    for step in range(5):
+        follow.update(detections(moved(BOX, 5 * step)), step * FRAME_NS)
+    tracks = follow.predict(3600 * 10**9)
+    assert np.isfinite(tracks.xyxy).all()
+    assert follow.update(detections(), 3600 * 10**9).lost.tolist() == [1]
+
+
+def test_time_that_stands_still_is_no_error() -> None:
+    follow = tracker()
+    for _ in range(5):
+        tracks = follow.update(detections(BOX), 7)
+    assert ids(tracks) == [1]
 
 
 @st.composite
