@@ -21,7 +21,7 @@ def assign(cost: F64, near: Bool) -> tuple[I64, I64]:
         return row, column
     rows, columns = np.unique(row[~alone]), np.unique(column[~alone])
     part = np.ix_(rows, columns)
-    gain = cost[part].max() + 1 - cost[part]  # at least 1: a pair more always beats a better pair elsewhere
+    gain = np.max(cost[part]) + 1 - cost[part]  # at least 1: a pair more always beats a better pair elsewhere
     forbidden = 1e6
     _, match, _ = lap.lapjv(
         np.where(near[part], forbidden / 10 - gain, forbidden), extend_cost=True, cost_limit=forbidden

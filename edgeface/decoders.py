@@ -99,10 +99,10 @@ class ScrfdDecoder:
             if points:
                 offset = np.concatenate(points) * self._unit[row]
                 keypoints = offset.reshape(-1, 5, 2) + anchor[:, None, :2]
-            score = np.concatenate(scores).astype(np.float32, copy=False)
+            certain: F32 = np.concatenate(scores).astype(np.float32, copy=False)
             if logits:
-                score = 1 / (1 + np.exp(-score))
-        return _candidates(np.concatenate(crops), xyxy, score, keypoints, invalid)
+                certain = np.reciprocal(1 + np.exp(-certain))
+        return _candidates(np.concatenate(crops), xyxy, certain, keypoints, invalid)
 
 
 class GridBoxDecoder:
@@ -214,7 +214,8 @@ def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) 
     """
     upright = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     with np.errstate(all="ignore"):
-        reach = np.abs(xyxy).max(initial=0) + np.abs(keypoints).max(initial=0) + score.max(initial=0)  # NaN shows too
+        parts = np.abs(xyxy), np.abs(keypoints), score
+        reach = sum(float(np.max(part, initial=0)) for part in parts)  # NaN and infinity show up here
     if not upright.all() or not reach < _ABSURD_PX:
         sane = (np.abs(xyxy) < _ABSURD_PX).all(axis=1) & (np.abs(keypoints) < _ABSURD_PX).all(axis=(1, 2))
         sane &= np.isfinite(score)

@@ -32,7 +32,8 @@ class FaceDetector:
         self._score_threshold = score_threshold
         self._nms_iou_threshold, self._max_candidates = nms_iou_threshold, max_candidates
         self._frame_size: tuple[int, int] | None = None
-        self._crops = self._scale = self._offset = np.zeros((0, 4), np.float32)  # [crops, 4], of this frame size
+        self._crops: F32 = np.zeros((0, 4), np.float32)
+        self._scale, self._offset = crop_mapping(self._crops, engine.input_size)  # [crops, 4], of this frame size
 
     def detect(self, frame: Frame) -> Detections:
         """Faces in frame pixels. Raises OutputError when the outputs mean nothing."""

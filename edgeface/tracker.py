@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeface import kalman
 from edgeface.assignment import assign
@@ -85,7 +86,7 @@ class ByteTracker:
         self._start_std = np.array([m.start_speed_std] * 2 + [m.start_growth_std] * 2)
         self._agility = np.array([m.agility] * 2 + [m.size_agility] * 2)
         self._frame: F32 | None = None  # width, height
-        self._rows = np.zeros(0, _ROW)
+        self._rows: NDArray[np.void] = np.zeros(0, _ROW)
         self._kalman: F64 = np.zeros((5, 0, 4))
         self._now_ns: int | None = None  # None: never looked
         self._next_id = 1
