@@ -54,8 +54,9 @@ class Pipeline:
         """What to publish for `frame`: one `faces` message, then events. Raises EngineError when inference fails."""
         started_ns = time.perf_counter_ns()
         events = self._new_picture_size(frame)
-        if self._last is not None and frame.capture_ns - self._last.capture_ns > self._blind_timeout_ns:
+        if self._last is not None and abs(frame.capture_ns - self._last.capture_ns) > self._blind_timeout_ns:
             self._look_now = True  # after a gap: who knows who is there
+        self._looked_ns = min(self._looked_ns, frame.capture_ns)  # the clock may step back
         self._keyframe_age += 1
         tracks = None
         if self._look_now or self.schedule.is_due(self._keyframe_age):

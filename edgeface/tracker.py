@@ -152,11 +152,15 @@ class ByteTracker:
         return Detections(xyxy[kept], score[kept], detections.keypoints[kept])
 
     def _advance(self, capture_ns: int) -> None:
-        """Move all tracks to `capture_ns`; a clock that steps back moves nothing."""
-        before_ns, self._now_ns = self._now_ns, capture_ns if self._now_ns is None else max(capture_ns, self._now_ns)
-        if before_ns is None or self._now_ns == before_ns or not len(self._rows):
+        """Move all tracks to `capture_ns`. A clock that steps back moves nothing; ages go on from there."""
+        before_ns, self._now_ns = self._now_ns, capture_ns
+        if before_ns is None or capture_ns == before_ns or not len(self._rows):
             return
-        dt = min((self._now_ns - before_ns) / 1e9, 10.0)  # after a longer pause nothing is where it was
+        if capture_ns < before_ns:
+            for stamp in ("first_ns", "seen_ns"):
+                self._rows[stamp] += capture_ns - before_ns
+            return
+        dt = min((capture_ns - before_ns) / 1e9, 10.0)  # after a longer pause nothing is where it was
         self._kalman = kalman.predict(self._kalman, dt, self._size()[:, None] * self._agility)
         sides = self._kalman[kalman.X, :, 2:]
         np.maximum(sides, 1, out=sides)

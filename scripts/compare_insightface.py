@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -142,6 +143,7 @@ def parity(network: Path, paths: list[Path]) -> dict:
 def pan(count: int, copies: int) -> list[np.ndarray]:
     """1280x720 frames over `copies` of insightface's six-face sample picture side by side, moving 2 px a frame."""
     still = cv2.imread(str(Path(insightface.__file__).parent / "data" / "images" / "t1.jpg"))
+    assert still is not None
     zoom = 1.0 / copies
     frames = []
     for number in range(count):
@@ -181,7 +183,7 @@ def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int)
     watch.wrap(ours, "detect", "look")
     watch.wrap(message, "encode", "encode")
     tracker = make_tracker(scrfd_card(network), Config())
-    pipeline = Pipeline(ours, tracker, KeyframeSchedule(1))
+    pipeline = Pipeline(ours, tracker, KeyframeSchedule(1), blind_timeout_s=1.0)
     theirs = their_detector(network, threads)
     their_watch = Watch()
 
@@ -203,8 +205,10 @@ def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int)
     face_counts: list[int] = []
     decode = ours.decode
     ours.decode = lambda outputs, score: candidates.append(found := decode(outputs, score)) or found
-    for _ in range(rounds):
+    for round_number in range(rounds):
         for frame in frames:
+            later_ns = round_number * len(frames) * 33_333_333
+            frame = replace(frame, capture_ns=frame.capture_ns + later_ns)  # noqa: PLW2901
             watch.now.clear()
             start = time.perf_counter()
             messages = pipeline.step(frame)

@@ -106,6 +106,13 @@ def test_while_the_detector_fails_faces_are_forgotten_in_time() -> None:
     assert lost == [1]
 
 
+def test_a_clock_that_steps_back_does_not_keep_ghosts() -> None:
+    steps = pipeline(FakeDetector(detections(BOX), None))
+    steps.step(frame(1000))
+    shown = [len(faces(steps.step(frame(number)))["faces"]) for number in range(40)]
+    assert shown == [1] * 31 + [0] * 9
+
+
 def test_the_reason_stands_while_the_detector_fails() -> None:
     class Counting(FakeDetector):
         def detect(self, frame: object) -> Detections:

@@ -246,8 +246,11 @@ def test_a_clock_that_steps_back_moves_nothing() -> None:
     follow = tracker()
     for step in range(10):
         follow.update(detections(moved(BOX, 5 * step)), step * FRAME_NS)
-    before = follow.predict(10 * FRAME_NS).xyxy
-    np.testing.assert_array_equal(follow.predict(3 * FRAME_NS).xyxy, before)
+    before = follow.predict(10 * FRAME_NS)
+    after = follow.predict(3 * FRAME_NS)
+    np.testing.assert_array_equal(after.xyxy, before.xyxy)
+    assert after.age_ns.tolist() == before.age_ns.tolist() == [FRAME_NS]
+    assert follow.update(detections(), 3 * FRAME_NS + 10**9).lost.tolist() == [1]  # time goes on from there
 
 
 def test_a_shrinking_face_never_turns_inside_out() -> None:
