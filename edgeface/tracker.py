@@ -7,13 +7,11 @@ without a look; and a face that a look misses is still published, as predicted, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeface import kalman
-from edgeface.assignment import assign
+from edgeface.association import FRAME_S, Motion, assign, likelihood
 from edgeface.boxes import iou
 from edgeface.values import CONFIRMED, F32, F64, I64, LOST, TENTATIVE, Bool, Detections, Tracks
 
@@ -28,28 +26,8 @@ _ROW = np.dtype(
         ("seen_ns", "i8"),
     ]
 )
-_FRAME_S = 1 / 30
 _DUPLICATE_IOU = 0.85
 _MAX_SCALE = 2.0  # a prediction that has grown or shrunk by more since it was last seen is no face any more
-
-
-@dataclass(frozen=True, slots=True)
-class Motion:
-    """How faces move and how well they are measured. A box's size is sqrt(width * height)."""
-
-    measured_std: float = 0.045  # of a detection's centre, sizes
-    measured_size_std: float = 0.05  # of its width and height, sizes
-    start_speed_std: float = 2.5  # of a new face, sizes a second
-    start_growth_std: float = 0.3  # of its width and height, sizes a second
-    agility: float = 0.3  # change of speed in a second, sizes a second
-    size_agility: float = 0.15  # the same of width and height
-    slack: float = 0.15  # what a face may be off its path, sizes times the root of the frames (1/30 s) since seen
-    slack_frames: float = 8.0  # slack grows no further after so many frames
-    gate: float = 20.0  # squared distance in standard deviations up to which a detection may be a known face
-    low_gate: float = 9.0  # the same for low scores and for tentative faces
-    turn: float = (
-        6.0  # squared deviation of one coordinate from which the face must have turned: its speed is open again
-    )
 
 
 class ByteTracker:
@@ -82,7 +60,7 @@ class ByteTracker:
         self._lost_timeout_ns, self._coast_ns = round(lost_timeout_s * 1e9), round(coast_s * 1e9)
         self._coast_std = coast_std
         m = self._motion = motion or Motion()
-        self._measured_std = np.array([m.measured_std] * 2 + [m.measured_size_std] * 2)
+        self._measured_std = m.measured_stds
         self._start_std = np.array([m.start_speed_std] * 2 + [m.start_growth_std] * 2)
         self._agility = np.array([m.agility] * 2 + [m.size_agility] * 2)
         self._frame: F32 | None = None  # width, height
@@ -175,18 +153,10 @@ class ByteTracker:
 
     def _associate(self, measured: F64, score: F32) -> tuple[I64, I64]:
         """Which track is which detection: rows and columns of the pairs."""
-        state = self._rows["state"]
-        if not len(state) or not len(score):
-            none = np.zeros(0, np.int64)
-            return none, none
-        size, motion = self._size()[:, None], self._motion
-        spread = self._kalman[kalman.PP] + (size * self._measured_std) ** 2
-        frames = (self._now_ns - self._rows["seen_ns"]) / (1e9 * _FRAME_S)
-        spread[:, :2] += (size * motion.slack) ** 2 * np.minimum(frames, motion.slack_frames)[:, None]
-        far = kalman.distance(self._kalman, measured, spread)
-        cost = far + np.log(spread / size**2).sum(axis=1)[:, None]  # the negative log likelihood
-        high, known = score >= self._high_score, state != TENTATIVE
-        near = far <= np.where(known[:, None] & (score >= self._new_score), motion.gate, motion.low_gate)
+        known, high = self._rows["state"] != TENTATIVE, score >= self._high_score
+        wide = known[:, None] & (score >= self._new_score)
+        unseen_s = (self._now_ns - self._rows["seen_ns"]) / 1e9
+        cost, near = likelihood(self._kalman, unseen_s, measured, wide, self._motion)
         track, found = assign(cost, near & known[:, None] & high)
         for rows, columns in ((known, ~high), (~known, high)):  # low scores for the known, then the tentative
             if rows.any() and columns.any():
@@ -205,7 +175,7 @@ class ByteTracker:
         turned = surprise > self._motion.turn * (state[kalman.PP] + measured_std**2)
         turned[:, 2:] = False
         if turned.any():
-            elapsed_s = np.maximum((self._now_ns - self._rows["seen_ns"][track]) / 1e9, _FRAME_S / 2)[:, None]
+            elapsed_s = np.maximum((self._now_ns - self._rows["seen_ns"][track]) / 1e9, FRAME_S / 2)[:, None]
             extra = np.where(turned, surprise, 0)
             state[kalman.PP] += extra
             state[kalman.PV] += extra / elapsed_s

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "edgeface"
 # low to high; a module imports only from rows below its own (cpu/ is one room, its files know each other)
 LAYERS = [
     {"errors", "values"},
-    {"seams", "model_card", "config", "boxes"},
-    {"decoders", "clustering", "kalman", "assignment", "message"},
+    {"seams", "model_card", "config", "boxes", "kalman"},
+    {"decoders", "clustering", "association", "message"},
     {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "cpu", "cuda"},
     {"pipeline"},
     {"daemon", "bench"},
