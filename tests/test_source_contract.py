@@ -312,11 +312,16 @@ def test_a_grab_thread_that_meets_anything_goes_on() -> None:
 def test_a_driver_that_hangs_is_not_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeface.cpu.source._HANG_NS", 100_000_000)
     release = threading.Event()
-    source = LiveSource(lambda: release.wait(5) or FakeCapture())
+    source = LiveSource(lambda: release.wait(60) or FakeCapture())
     assert source.waiting
     wait_for(lambda: not source.waiting)
+    assert source.problem
     release.set()
     source.close()
+    monkeypatch.setattr("edgeface.cpu.source._HANG_NS", 10**12)
+    source.problem = "a grab thread that has ended opens nothing again"
+    source._thread.join(5)
+    assert not source.waiting
 
 
 def test_a_missing_camera_is_a_problem_not_an_error() -> None:

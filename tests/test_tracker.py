@@ -59,6 +59,7 @@ def test_later_faces_need_min_hits_and_take_an_id_only_then() -> None:
     assert ids(follow.update(detections(BOX), 3 * FRAME_NS)) == [1]
     follow.update(detections(BOX, FAR), 4 * FRAME_NS)
     follow.update(detections(BOX, FAR), 5 * FRAME_NS)
+    assert ids(follow.predict(5 * FRAME_NS)) == [1]  # what FAR had before it was missed does not count
     assert ids(follow.update(detections(BOX, FAR), 6 * FRAME_NS)) == [1, 2]
 
 
@@ -159,7 +160,39 @@ def test_a_face_that_turns_round_is_not_lost() -> None:
         x = 8 * step if step < 20 else 8 * (40 - step)
         tracks = follow.update(detections(moved(BOX, 200 + x)), step * FRAME_NS)
         assert ids(tracks) == [1]
+        if step == 24:
+            assert tracks.velocity[0, 0] < -150  # four frames after it turned
     np.testing.assert_allclose(tracks.velocity, [[-240, 0]], atol=25)
+
+
+def test_a_box_that_changes_its_size_once_does_not_go_on_growing() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(BOX), step * FRAME_NS)
+    x1, y1, x2, y2 = BOX
+    tracks = follow.update(detections((x1 - 7, y1, x2 + 7, y2)), 10 * FRAME_NS)
+    assert tracks.measured.tolist() == [True]
+    assert abs(follow._kalman[kalman.V, 0, 2]) < 60  # pixels a second; it grew by 14 in a thirtieth
+
+
+def test_a_face_that_has_come_near_is_judged_by_its_last_size() -> None:
+    follow = tracker()
+    for step in range(60):
+        half = 20 * 1.03**step
+        follow.update(detections((900 - half, 500 - half, 900 + half, 500 + half)), step * FRAME_NS)
+    assert ids(follow.update(detections(), 60 * FRAME_NS)) == [1]
+
+
+def test_a_detection_is_one_face_and_a_face_one_detection() -> None:
+    follow = tracker()
+    follow.update(detections(BOX), 0)
+    near = detections(BOX, moved(BOX, 2), moved(BOX, 4))
+    scores = np.array([0.9, 0.3, 0.55], np.float32)  # high; low; high, but too low to begin a face
+    for step in range(1, 4):
+        follow.update(Detections(near.xyxy, scores, near.keypoints), step * FRAME_NS)
+        assert len(follow._rows) == 1
+        assert follow._rows["hits"].tolist() == [1 + step]
+        np.testing.assert_allclose(follow._rows["score"], [0.9])
 
 
 def test_a_fast_small_face_is_matched_without_any_overlap() -> None:
@@ -258,8 +291,9 @@ def test_a_shrinking_face_never_turns_inside_out() -> None:
     for step in range(10):
         half = 40 - 4 * step
         follow.update(detections((200 - half, 200 - half, 200 + half, 200 + half)), step * FRAME_NS)
-    xyxy = follow.predict(100 * FRAME_NS).xyxy
-    assert (xyxy[:, 2:] > xyxy[:, :2]).all()
+    follow._kalman[kalman.V, 0, 2:] = [-900, 10]
+    follow.predict(100 * FRAME_NS)
+    assert (follow._kalman[kalman.X, 0, 2:] >= 1).all()
 
 
 def test_the_snapshot_is_the_callers_to_keep() -> None:
@@ -327,6 +361,7 @@ def test_an_hour_s_pause_forgets_everybody() -> None:
         follow.update(detections(moved(BOX, 5 * step)), step * FRAME_NS)
     tracks = follow.predict(3600 * 10**9)
     assert np.isfinite(tracks.xyxy).all()
+    assert np.abs(follow._kalman[kalman.X]).max() < 5000  # at most ten seconds of motion
     assert follow.update(detections(), 3600 * 10**9).lost.tolist() == [1]
 
 
