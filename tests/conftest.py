@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +17,10 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("EDGEFACE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 sys.path.insert(0, str(Path(__file__).parent))  # fakes
+
+# a busy machine is no failure; CI tries the same examples every time
+hypothesis.settings.register_profile("edgeface", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("edgeface")
 
 
 @pytest.fixture(scope="session")
