@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import lap
 import numpy as np
@@ -13,7 +14,7 @@ from edgeface.values import F64, I64, Bool
 FRAME_S = 1 / 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Motion:
     """How faces move and how well they are measured. A box's size is sqrt(width * height)."""
 
@@ -27,14 +28,21 @@ class Motion:
     slack_frames: float = 8.0  # slack grows no further after so many frames
     gate: float = 20.0  # squared distance in standard deviations up to which a detection may be a known face
     low_gate: float = 9.0  # the same for low scores and for tentative faces
-    turn: float = (
-        6.0  # squared deviation of one coordinate from which the face must have turned: its speed is open again
-    )
+    turn: float = 6.0  # squared deviation of one coordinate from which the face has turned: its speed is open again
 
-    @property
+    # the same for centre x, centre y, width and height, in sizes
+
+    @cached_property
     def measured_stds(self) -> F64:
-        """Of a detection's centre x, centre y, width and height, in sizes."""
         return np.array([self.measured_std] * 2 + [self.measured_size_std] * 2)
+
+    @cached_property
+    def start_stds(self) -> F64:
+        return np.array([self.start_speed_std] * 2 + [self.start_growth_std] * 2)
+
+    @cached_property
+    def agilities(self) -> F64:
+        return np.array([self.agility] * 2 + [self.size_agility] * 2)
 
 
 def likelihood(state: F64, unseen_s: F64, measured: F64, wide: Bool, motion: Motion) -> tuple[F64, Bool]:
@@ -43,7 +51,7 @@ def likelihood(state: F64, unseen_s: F64, measured: F64, wide: Bool, motion: Mot
     `unseen_s` [n]: seconds since each box was measured. The cost is twice the negative log likelihood, in box sizes,
     without its constant. The gate is `motion.gate` where `wide` [n, m] is True, else `motion.low_gate`.
     """
-    size = np.sqrt(state[kalman.X, :, 2:3] * state[kalman.X, :, 3:4])
+    size = kalman.size(state)[:, None]
     spread = state[kalman.PP] + (size * motion.measured_stds) ** 2
     frames = np.minimum(unseen_s / FRAME_S, motion.slack_frames)
     spread[:, :2] += (size * motion.slack) ** 2 * frames[:, None]

@@ -70,12 +70,13 @@ class Stopwatch:
 
         setattr(owner, name, timed)
 
-    def lap(self, keep: bool) -> None:
-        """End a frame; forget it unless `keep`."""
+    def lap(self, keep: bool) -> dict[str, int]:
+        """End a frame, forget it unless `keep`; what each stage spent in it, ns."""
+        spent, self._now = self._now, {}
         if keep:
-            for stage, spent_ns in self._now.items():
+            for stage, spent_ns in spent.items():
                 self.stages.setdefault(stage, []).append(spent_ns)
-        self._now.clear()
+        return spent
 
 
 def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeface import __version__, message
-from edgeface.errors import ConfigError, EdgefaceError
+from edgeface.errors import ConfigError, EdgefaceError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
     except EdgefaceError as error:
         if debug:
             raise
-        print(f"{parser.prog}: {_one_line(error)}", file=sys.stderr)
+        print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 0  # asked to stop
@@ -81,12 +81,8 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
     except Exception as error:
         if debug:
             raise
-        print(f"{parser.prog}: {type(error).__name__}: {_one_line(error)} (--debug shows where)", file=sys.stderr)
+        print(f"{parser.prog}: {type(error).__name__}: {one_line(error)} (--debug shows where)", file=sys.stderr)
         return 1
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,11 @@
 """The error tree: every error an operator can meet is one line and knows its exit code."""
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text without its line breaks."""
+    return " ".join(str(error).split())
+
+
 class EdgefaceError(Exception):
     """Anything that ends the program in a way we can explain. The text is one line."""
 

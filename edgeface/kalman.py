@@ -56,6 +56,12 @@ def update(state: F64, measured: F64, measured_std: F64) -> F64:
     return corrected
 
 
+def size(state: F64) -> F64:
+    """sqrt(width * height) [n] of the boxes, pixels."""
+    side: F64 = np.sqrt(state[X, :, 2] * state[X, :, 3])
+    return side
+
+
 def distance(state: F64, measured: F64, spread: F64) -> F64:
     """Squared Mahalanobis distances [n, m] of measurements [m, 4] from n boxes whose variances are `spread` [n, 4].
 

@@ -47,7 +47,7 @@ class Pipeline:
         self._last: Frame | None = None
         self._looked_ns = 0  # when we looked last
         self._keyframe_age = 0
-        self._look_now = True  # at the start, after a failed look, and when the picture changes its size
+        self._look_now = True  # at the start, after a failed look, after a gap, and when the picture changes its size
         self._mode = "fixed"
 
     def step(self, frame: Frame) -> list[Message]:

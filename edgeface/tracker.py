@@ -59,10 +59,7 @@ class ByteTracker:
         self._min_hits, self._max_faces = min_hits, max_faces
         self._lost_timeout_ns, self._coast_ns = round(lost_timeout_s * 1e9), round(coast_s * 1e9)
         self._coast_std = coast_std
-        m = self._motion = motion or Motion()
-        self._measured_std = m.measured_stds
-        self._start_std = np.array([m.start_speed_std] * 2 + [m.start_growth_std] * 2)
-        self._agility = np.array([m.agility] * 2 + [m.size_agility] * 2)
+        self._motion = motion or Motion()
         self._frame: F32 | None = None  # width, height
         self._rows: NDArray[np.void] = np.zeros(0, _ROW)
         self._kalman: F64 = np.zeros((5, 0, 4))
@@ -92,26 +89,23 @@ class ByteTracker:
         track, found = self._associate(measured, score)
         self._correct(track, found, measured, score)
 
-        missed = np.ones(len(self._rows), bool)
-        missed[track] = False
-        dropped = missed & (self._rows["state"] == TENTATIVE)
-        self._rows["state"][missed & ~dropped] = LOST
+        seen = np.zeros(len(self._rows), bool)
+        seen[track] = True
         free = score >= self._new_score
         free[found] = False
         new = np.flatnonzero(free)
         self._begin(new, measured, score)
-
         keypoints = np.full((len(self._rows), *detections.keypoints.shape[1:]), np.nan, np.float32)
         keypoints[track] = detections.keypoints[found]
-        keypoints[len(missed) :] = detections.keypoints[new]
-        seen = np.ones(len(self._rows), bool)
-        seen[: len(missed)] = ~missed
-        started = self._confirm(seen, first_look)
+        keypoints[len(seen) :] = detections.keypoints[new]
+        seen = np.concatenate([seen, np.ones(len(new), bool)])
+
+        started = self._confirm(first_look)
         if seen.all():
             return self._snapshot(seen, seen, keypoints, started, [])
-        plausible = self._plausible()
-        keep = seen | (plausible & (self._now_ns - self._rows["seen_ns"] <= self._lost_timeout_ns))
-        keep[: len(missed)] &= ~dropped
+        state, plausible = self._rows["state"], self._plausible()
+        state[~seen & (state == CONFIRMED)] = LOST  # a tentative one that is missed is dropped
+        keep = seen | ((state == LOST) & plausible & (self._unseen_ns() <= self._lost_timeout_ns))
         if started:
             keep &= ~self._doubles(seen)
         lost = [] if keep.all() else self._forget(keep)
@@ -139,13 +133,14 @@ class ByteTracker:
                 self._rows[stamp] += capture_ns - before_ns
             return
         dt = min((capture_ns - before_ns) / 1e9, 10.0)  # after a longer pause nothing is where it was
-        self._kalman = kalman.predict(self._kalman, dt, self._size()[:, None] * self._agility)
+        self._kalman = kalman.predict(self._kalman, dt, kalman.size(self._kalman)[:, None] * self._motion.agilities)
         sides = self._kalman[kalman.X, :, 2:]
         np.maximum(sides, 1, out=sides)
 
-    def _size(self) -> F64:
-        size: F64 = np.sqrt(self._kalman[kalman.X, :, 2] * self._kalman[kalman.X, :, 3])
-        return size
+    def _unseen_ns(self) -> I64:
+        """Since each track was measured."""
+        unseen: I64 = (self._now_ns or 0) - self._rows["seen_ns"]
+        return unseen
 
     def _xyxy(self) -> F32:
         centre, half = self._kalman[kalman.X, :, :2], self._kalman[kalman.X, :, 2:] / 2
@@ -155,8 +150,7 @@ class ByteTracker:
         """Which track is which detection: rows and columns of the pairs."""
         known, high = self._rows["state"] != TENTATIVE, score >= self._high_score
         wide = known[:, None] & (score >= self._new_score)
-        unseen_s = (self._now_ns - self._rows["seen_ns"]) / 1e9
-        cost, near = likelihood(self._kalman, unseen_s, measured, wide, self._motion)
+        cost, near = likelihood(self._kalman, self._unseen_ns() / 1e9, measured, wide, self._motion)
         track, found = assign(cost, near & known[:, None] & high)
         for rows, columns in ((known, ~high), (~known, high)):  # low scores for the known, then the tentative
             if rows.any() and columns.any():
@@ -170,21 +164,22 @@ class ByteTracker:
         if not len(track):
             return
         state, z = self._kalman[:, track], measured[found]
-        measured_std = self._size()[track, None] * self._measured_std
+        measured_std = kalman.size(state)[:, None] * self._motion.measured_stds
         surprise = (z - state[kalman.X]) ** 2
         turned = surprise > self._motion.turn * (state[kalman.PP] + measured_std**2)
         turned[:, 2:] = False
         if turned.any():
-            elapsed_s = np.maximum((self._now_ns - self._rows["seen_ns"][track]) / 1e9, FRAME_S / 2)[:, None]
+            elapsed_s = np.maximum(self._unseen_ns()[track] / 1e9, FRAME_S / 2)[:, None]
             extra = np.where(turned, surprise, 0)
             state[kalman.PP] += extra
             state[kalman.PV] += extra / elapsed_s
             state[kalman.VV] += extra / elapsed_s**2
-        self._kalman[:, track] = kalman.update(state, z, measured_std)
+        state = kalman.update(state, z, measured_std)
+        self._kalman[:, track] = state
         rows = self._rows
         rows["hits"][track] += 1
         rows["score"][track] = score[found]
-        rows["size"][track] = self._size()[track]
+        rows["size"][track] = kalman.size(state)
         rows["seen_ns"][track] = self._now_ns
         rows["state"][track[rows["state"][track] == LOST]] = CONFIRMED
 
@@ -197,17 +192,15 @@ class ByteTracker:
         rows = np.zeros(len(new), _ROW)
         rows["hits"], rows["score"], rows["size"] = 1, score[new], size
         rows["first_ns"] = rows["seen_ns"] = self._now_ns
-        state = kalman.initiate(z, size[:, None] * self._measured_std, size[:, None] * self._start_std)
+        motion = self._motion
+        state = kalman.initiate(z, size[:, None] * motion.measured_stds, size[:, None] * motion.start_stds)
         self._rows = np.concatenate([self._rows, rows])
         self._kalman = np.concatenate([self._kalman, state], axis=1)
 
-    def _confirm(self, seen: Bool, first_look: bool) -> list[int]:
+    def _confirm(self, first_look: bool) -> list[int]:
         """Give ids to tentative tracks that were seen often enough; the new ids."""
         rows = self._rows
-        tentative = rows["state"] == TENTATIVE
-        if not tentative.any():
-            return []
-        ready = np.flatnonzero(tentative & seen & ((rows["hits"] >= self._min_hits) | first_look))
+        ready = np.flatnonzero((rows["state"] == TENTATIVE) & ((rows["hits"] >= self._min_hits) | first_look))
         started = list(range(self._next_id, self._next_id + len(ready)))
         rows["track_id"][ready], rows["state"][ready] = started, CONFIRMED
         self._next_id += len(ready)
@@ -225,7 +218,7 @@ class ByteTracker:
 
     def _plausible(self) -> Bool:
         """Whose prediction is still a face in the frame."""
-        scale = self._size() / self._rows["size"]
+        scale = kalman.size(self._kalman) / self._rows["size"]
         good: Bool = (scale < _MAX_SCALE) & (scale > 1 / _MAX_SCALE)
         if self._frame is not None:
             centre = self._kalman[kalman.X, :, :2]
@@ -242,8 +235,8 @@ class ByteTracker:
         now_ns = self._now_ns or 0
         rows, state, xyxy = self._rows, self._kalman, self._xyxy()
         if not (seen.all() and rows["state"].all()):
-            certain = np.sqrt(state[kalman.PP, :, 0]) <= self._coast_std * self._size()
-            known = (rows["state"] == CONFIRMED) | (certain & (now_ns - rows["seen_ns"] <= self._coast_ns))
+            certain = np.sqrt(state[kalman.PP, :, 0]) <= self._coast_std * kalman.size(state)
+            known = (rows["state"] == CONFIRMED) | (certain & (self._unseen_ns() <= self._coast_ns))
             shown = (rows["state"] != TENTATIVE) & (seen | (known & plausible))
             rows, state, xyxy, seen, keypoints = (
                 rows[shown],

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgeface.cpu.crop import Cropper
-from edgeface.errors import EngineError
+from edgeface.errors import EngineError, one_line
 from edgeface.model_card import Card, onnx_path
 from edgeface.values import F32, Frame
 
@@ -54,7 +54,7 @@ class OnnxEngine:
         try:
             outputs = self._session.run(self._names, {self._input: tensor})
         except Exception as error:  # ONNX Runtime's errors share no narrower base that Python sees
-            raise EngineError(f"ONNX Runtime cannot run the network: {_one_line(error)}") from error
+            raise EngineError(f"ONNX Runtime cannot run the network: {one_line(error)[:300]}") from error
         return dict(zip(self._names, outputs, strict=True))
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ def open_engine(card: Card, input_size: tuple[int, int] | None, *, threads: int,
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # truncated, not ONNX, an operator it lacks: all come as different classes
-        raise EngineError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+        raise EngineError(f"{path}: ONNX Runtime cannot load it: {one_line(error)[:300]}") from error
     for output in session.get_outputs():
         if output.type not in ("tensor(float)", "tensor(float16)", "tensor(double)"):
             raise EngineError(f"{path}: expected outputs of floating-point tensors, found {output.name} {output.type}")
@@ -101,7 +101,3 @@ def _check_input(session: ort.InferenceSession, card: Card, size: tuple[int, int
                 f"{path}: expected an input of {list(wanted)} (channels, height, width), "
                 f"found {inputs[0].shape[1:]}: {('colour', 'height', 'width')[axis]} in card or config is wrong"
             )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import cv2
 from numpy.typing import NDArray
 
 from edgeface.config import SourceUri
-from edgeface.errors import ConfigError, EndOfStream, SourceError
+from edgeface.errors import ConfigError, EndOfStream, SourceError, one_line
 from edgeface.seams import Source
 from edgeface.values import Frame
 
@@ -95,13 +96,13 @@ class PacedSource:
         return picture
 
 
+@dataclass(frozen=True, slots=True)
 class Film:
     """Pictures and their times in seconds, from 0: `frames()` begins anew each time; `fps` is their nominal rate."""
 
-    def __init__(
-        self, frames: Callable[[], Iterator[tuple[Picture, float]]], fps: float, close: Callable[[], None]
-    ) -> None:
-        self.frames, self.fps, self.close = frames, fps, close
+    frames: Callable[[], Iterator[tuple[Picture, float]]]
+    fps: float
+    close: Callable[[], None]
 
 
 def _film(uri: SourceUri) -> Film:
@@ -219,7 +220,7 @@ class LiveSource:
                     capture.release()
                 problem = "the camera has stopped giving frames"
             except Exception as error:  # noqa: BLE001 (whatever killed this thread would lose the camera for ever)
-                problem = " ".join(str(error).split()) or type(error).__name__
+                problem = one_line(error) or type(error).__name__
             if not self._closing.is_set():
                 self.problem = problem
                 self._closing.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
