@@ -25,6 +25,12 @@ from edgeface.errors import CameraError, ConfigError, EndOfStream
 from edgeface.pipeline import build
 from edgeface.publisher import ZmqPublisher
 
+IMPORTS = {  # what is imported, by its name in the report
+    "edgeface": "import edgeface",
+    "edgeface.client": "import edgeface.client",
+    "daemon": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `edgeface-bench` program."""
@@ -149,18 +155,13 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
 
 def import_times() -> dict[str, float]:
     """Milliseconds, medians of 5 fresh interpreters: the bare package, the subscriber's part, all that `run` loads."""
-    programs = {
-        "edgeface": "import edgeface",
-        "edgeface.client": "import edgeface.client",
-        "daemon": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
-    }
     code = "import time; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"
 
     def once(program: str) -> float:
         run = subprocess.run([sys.executable, "-c", code.format(program)], capture_output=True, check=True)
         return float(run.stdout)
 
-    return {name: round(statistics.median(once(program) for _ in range(5)), 1) for name, program in programs.items()}
+    return {name: round(statistics.median(once(program) for _ in range(5)), 1) for name, program in IMPORTS.items()}
 
 
 def _spread(values_ns: list[int]) -> dict[str, float]:

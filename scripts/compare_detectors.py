@@ -44,7 +44,7 @@ def main() -> None:
     for path in arguments.files:
         rows = {name: {"found": 0, "missed": 0, "false": 0, "missed_sizes": []} for name in arguments.detectors}
         pictures = faces = 0
-        for number, picture in looked_at(path):
+        for number, picture in looked_at(path, every=5):
             height, width = picture.shape[:2]
             found = {
                 name: detector.detect(Frame(0, 0, width, height, "bgr8", picture)).xyxy
@@ -70,14 +70,15 @@ def main() -> None:
         print(json.dumps({"file": path.name, "pictures": pictures, "reference_faces": faces, **rows}))
 
 
-def looked_at(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+def looked_at(path: Path, every: int) -> Iterator[tuple[int, np.ndarray]]:
+    """A picture, or every so many frames of a clip, with their numbers."""
     if path.suffix.lower() not in (".gif", ".mp4", ".avi", ".mkv"):
         yield 0, cv2.imread(str(path))
         return
     capture = cv2.VideoCapture(str(path))
     number = 0
     while (picture := capture.read()[1]) is not None:
-        if number % 5 == 0:
+        if number % every == 0:
             yield number, picture
         number += 1
 

@@ -25,15 +25,16 @@ import insightface
 import msgspec
 import numpy as np
 import onnxruntime as ort
+from compare_detectors import looked_at
 
 from edgeface import message
+from edgeface.bench import IMPORTS, Stopwatch
 from edgeface.boxes import iou, letterbox, nms
-from edgeface.config import Config
+from edgeface.config import Config, load_config
 from edgeface.cpu.engine import OnnxEngine, open_engine
-from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.model_card import Card, bundled_engines, load_card
-from edgeface.pipeline import KeyframeSchedule, Pipeline, make_tracker
+from edgeface.pipeline import KeyframeSchedule, Pipeline, make_detector, make_tracker
 from edgeface.values import Frame
 
 
@@ -67,14 +68,12 @@ def scrfd_card(network: Path) -> Card:
     return msgspec.structs.replace(card, onnx=network.name, sha256="", folders=(str(network.parent),))
 
 
-def our_detector(network: Path, threads: int, score: float) -> tuple[OnnxEngine, FaceDetector]:
+def our_detector(network: Path, threads: int) -> tuple[OnnxEngine, FaceDetector]:
+    """Ours at the card's operating point; nothing below its score, as insightface does."""
     card = scrfd_card(network)
     engine = open_engine(card, None, threads=threads, spinning=False)
-    decode = make_decoder(card, engine.outputs, engine.input_size)
-    detector = FaceDetector(
-        engine, decode, letterbox, score_threshold=score, nms_iou_threshold=0.4, max_candidates=1000
-    )
-    return engine, detector
+    settings = {"tracker": {"low_score_threshold": card.thresholds.score}, "detector": {"max_candidates": 1000}}
+    return engine, make_detector(card, engine, load_config(None, settings))
 
 
 def their_detector(network: Path, threads: int):
@@ -92,23 +91,14 @@ def frame_of(picture: np.ndarray, number: int = 0) -> Frame:
     return Frame(number, number * 33_333_333, width, height, "bgr8", picture)
 
 
-def pictures_of(path: Path):
-    if path.suffix.lower() not in (".gif", ".mp4"):
-        yield cv2.imread(str(path))
-        return
-    capture = cv2.VideoCapture(str(path))
-    while (picture := capture.read()[1]) is not None:
-        yield picture
-
-
 def parity(network: Path, paths: list[Path]) -> dict:
     """Largest differences between the two on the same pictures; boxes are paired by IoU."""
-    _, ours = our_detector(network, 2, 0.5)
+    _, ours = our_detector(network, 2)
     theirs = their_detector(network, 2)
     pictures = faces = other_counts = 0
     box = score = point = rounding = 0.0
     for path in paths:
-        for picture in pictures_of(path):
+        for _, picture in looked_at(path, every=1):
             mine = ours.detect(frame_of(picture))
             boxes, points = theirs.detect(picture, input_size=(640, 640))
             pictures += 1
@@ -153,39 +143,18 @@ def pan(count: int, copies: int) -> list[np.ndarray]:
     return frames
 
 
-class Watch:
-    """Wraps callables and adds up the time spent in each, frame by frame."""
-
-    def __init__(self) -> None:
-        self.now: dict[str, float] = {}
-
-    def wrap(self, owner: object, name: str, stage: str) -> None:
-        inner = getattr(owner, name)
-
-        def timed(*args: object, **kwargs: object) -> object:
-            start = time.perf_counter()
-            try:
-                return inner(*args, **kwargs)
-            finally:
-                self.now[stage] = self.now.get(stage, 0.0) + time.perf_counter() - start
-
-        setattr(owner, name, timed)
-
-
 def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int) -> dict:
     """Medians over all frames of all rounds; the two take turns round by round."""
     cv2.setNumThreads(threads)
     frames = [frame_of(picture, number) for number, picture in enumerate(pictures)]
-    engine, ours = our_detector(network, threads, 0.5)
-    watch = Watch()
+    engine, ours = our_detector(network, threads)
+    watch, their_watch = Stopwatch(), Stopwatch()
     watch.wrap(engine, "crop", "pre")
     watch.wrap(engine, "run", "inference")
     watch.wrap(ours, "detect", "look")
-    watch.wrap(message, "encode", "encode")
     tracker = make_tracker(scrfd_card(network), Config())
     pipeline = Pipeline(ours, tracker, KeyframeSchedule(1), blind_timeout_s=1.0)
     theirs = their_detector(network, threads)
-    their_watch = Watch()
 
     class Session:
         def __init__(self, inner: ort.InferenceSession) -> None:
@@ -201,22 +170,21 @@ def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int)
     theirs._session_for_input_size = lambda size: session
     mine: dict[str, list[float]] = {}
     other: dict[str, list[float]] = {}
-    candidates: list = []
+    candidates: list[int] = []
     face_counts: list[int] = []
     decode = ours.decode
-    ours.decode = lambda outputs, score: candidates.append(found := decode(outputs, score)) or found
+    ours.decode = lambda outputs, score: candidates.append(len((found := decode(outputs, score)).score)) or found
     for round_number in range(rounds):
         for frame in frames:
             later_ns = round_number * len(frames) * 33_333_333
             frame = replace(frame, capture_ns=frame.capture_ns + later_ns)  # noqa: PLW2901
-            watch.now.clear()
-            start = time.perf_counter()
+            start = time.perf_counter_ns()
             messages = pipeline.step(frame)
             for _, body in messages:
                 message.encode(body)
-            total = time.perf_counter() - start
+            total = time.perf_counter_ns() - start
             face_counts.append(len(messages[0][1]["faces"]))
-            now = watch.now
+            now = watch.lap(keep=False)
             row = {
                 "pre": now["pre"],
                 "inference": now["inference"],
@@ -225,35 +193,34 @@ def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int)
                 "total": total,
             }
             for key, value in row.items():
-                mine.setdefault(key, []).append(value * 1e3)
+                mine.setdefault(key, []).append(value / 1e6)
         for frame in frames:
-            their_watch.now.clear()
-            seen: list[float] = []
-            start = time.perf_counter()
+            seen: list[int] = []
+            start = time.perf_counter_ns()
             run = session.run
-            session.run = lambda *a, _run=run, _seen=seen, **k: (_seen.append(time.perf_counter()), _run(*a, **k))[1]
+            session.run = lambda *a, _run=run, _seen=seen, **k: (_seen.append(time.perf_counter_ns()), _run(*a, **k))[1]
             theirs.detect(frame.pixels, input_size=(640, 640))
-            total = time.perf_counter() - start
+            total = time.perf_counter_ns() - start
             session.run = run
-            inference = their_watch.now["inference"]
+            inference = their_watch.lap(keep=False)["inference"]
             pre = seen[0] - start
             row = {"pre": pre, "inference": inference, "post": total - pre - inference, "total": total}
             for key, value in row.items():
-                other.setdefault(key, []).append(value * 1e3)
+                other.setdefault(key, []).append(value / 1e6)
     loop = []
     outputs = engine.infer(frames[0], letterbox((1280, 720), (640, 640)))
     for _ in range(500):
-        start = time.perf_counter()
+        start = time.perf_counter_ns()
         found = decode(outputs, 0.5)
         nms(found.xyxy, found.score, 0.4)
-        loop.append((time.perf_counter() - start) * 1e3)
+        loop.append((time.perf_counter_ns() - start) / 1e6)
     median = lambda rows: {key: round(statistics.median(values), 3) for key, values in rows.items()}  # noqa: E731
     return {
         "network": network.name,
         "threads": threads,
         "frames": len(frames) * rounds,
         "median_faces": statistics.median(face_counts),
-        "median_candidates": statistics.median(len(found.score) for found in candidates),
+        "median_candidates": statistics.median(candidates),
         "edgeface_ms": median(mine),
         "decode_and_nms_in_a_loop_ms": {
             "candidates": len(found.score),
@@ -274,12 +241,7 @@ print((time.perf_counter() - start) * 1e3, rss())
 
 def imports() -> dict:
     """Import time and resident memory, medians of 9 fresh processes each, in turn."""
-    programs = {
-        "import edgeface": "import edgeface",
-        "import edgeface.client": "import edgeface.client",
-        "what edgeface run imports": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
-        "import insightface": "import insightface",
-    }
+    programs = {**IMPORTS, "insightface": "import insightface"}
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for _ in range(9):
         for name, program in programs.items():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeface.errors import EndOfStream, OutputError
+from edgeface.tracker import ByteTracker
 from edgeface.values import Detections, Frame
 
 
@@ -19,6 +20,12 @@ def detections(*boxes: tuple[float, float, float, float], score: float = 0.9) ->
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
     keypoints = np.repeat(xyxy[:, None, :2], 5, axis=1)
     return Detections(xyxy, np.full(len(xyxy), score, np.float32), keypoints)
+
+
+def tracker(**changes: float) -> ByteTracker:
+    """A tracker with the settings that tests reckon with."""
+    usual = {"high_score": 0.5, "low_score": 0.1, "new_score": 0.6, "min_hits": 2, "lost_timeout_s": 1.0}
+    return ByteTracker(**(usual | changes))
 
 
 class FakeSource:

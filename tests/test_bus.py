@@ -11,7 +11,7 @@ from pathlib import Path
 import msgpack
 import pytest
 import zmq
-from fakes import detections, frame
+from fakes import detections, frame, tracker
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from edgeface import message
 from edgeface.client import Subscriber
 from edgeface.errors import ConfigError
 from edgeface.publisher import ZmqPublisher
-from edgeface.tracker import ByteTracker
 
 
 @pytest.fixture
@@ -44,8 +43,7 @@ def joined(publisher: ZmqPublisher, bus: Subscriber) -> None:
 
 
 def faces_body() -> dict[str, object]:
-    tracker = ByteTracker(high_score=0.5, low_score=0.1, new_score=0.6, min_hits=2, lost_timeout_s=1.0)
-    tracks = tracker.update(detections((10, 20, 30, 50)), 0)
+    tracks = tracker().update(detections((10, 20, 30, 50)), 0)
     return message.faces_body(
         frame(), tracks, dropped=0, keyframe=True, keyframe_age=0, mode="fixed", timing_us={"faces": 7}
     )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, scrfd_outputs
-from fakes import FakeDetector, FakePublisher, FakeSource, detections, frame
+from fakes import FakeDetector, FakePublisher, FakeSource, detections, frame, tracker
 from test_source_contract import Mjpeg, write_pictures
 
 from edgeface import daemon
@@ -25,7 +25,6 @@ from edgeface.client import Subscriber
 from edgeface.daemon import Health, Stop, loop
 from edgeface.errors import EngineError
 from edgeface.pipeline import KeyframeSchedule, Pipeline
-from edgeface.tracker import ByteTracker
 from edgeface.values import Frame
 
 RUN = [sys.executable, "-c", "import sys; from edgeface.cli import main; sys.exit(main())", "run"]
@@ -339,9 +338,8 @@ def test_an_unusable_engine_is_never_ready(manager: ServiceManager, endpoint: st
 
 
 def make_loop(source: FakeSource, detector: FakeDetector | None = None) -> tuple[Pipeline, FakePublisher, Health]:
-    tracker = ByteTracker(high_score=0.5, low_score=0.1, new_score=0.6, min_hits=2, lost_timeout_s=1.0)
     detector = detector or FakeDetector(detections((10, 10, 50, 60)))
-    pipeline = Pipeline(detector, tracker, KeyframeSchedule(3), blind_timeout_s=1.0)
+    pipeline = Pipeline(detector, tracker(), KeyframeSchedule(3), blind_timeout_s=1.0)
     publisher = FakePublisher()
     return pipeline, publisher, Health(publisher, source, pipeline, {"backend": "fake"}, 3.0)
 

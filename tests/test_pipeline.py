@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import scrfd_outputs
-from fakes import FakeDetector, FakeEngine, detections, frame
+from fakes import FakeDetector, FakeEngine, detections, frame, tracker
 
 from edgeface.boxes import letterbox, stretch
 from edgeface.config import load_config
@@ -17,15 +17,13 @@ from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
 from edgeface.model_card import find_card
 from edgeface.pipeline import KeyframeSchedule, Pipeline, build, make_detector, make_tracker
-from edgeface.tracker import ByteTracker
 from edgeface.values import Detections
 
 BOX = (100.0, 100.0, 160.0, 180.0)
 
 
 def pipeline(detector: FakeDetector, interval: int = 3) -> Pipeline:
-    tracker = ByteTracker(high_score=0.5, low_score=0.1, new_score=0.6, min_hits=2, lost_timeout_s=1.0)
-    return Pipeline(detector, tracker, KeyframeSchedule(interval), blind_timeout_s=1.0)
+    return Pipeline(detector, tracker(), KeyframeSchedule(interval), blind_timeout_s=1.0)
 
 
 def faces(messages: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -156,10 +154,7 @@ def test_boxes_are_clipped_and_those_outside_left_out() -> None:
 
 def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     card = find_card("edgeface-detector")
-    outputs = {}
-    for kind, values in (("score", 1), ("bbox", 4), ("kps", 10)):
-        for stride in (8, 16, 32):
-            outputs[f"{kind}{stride}"] = np.ones((1, (64 // stride) ** 2, values), np.float32)
+    outputs = {name: np.ones_like(value) for name, value in scrfd_outputs(64, anchors=1).items()}
     engine = FakeEngine(outputs, (64, 64))
     settings = {
         "detector": {"score_threshold": 0.62, "nms_iou_threshold": 0.33, "max_candidates": 17},
@@ -182,8 +177,7 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     assert asked == [(0.21,), (0.33, 17)]
     np.testing.assert_allclose(engine.crops, letterbox((64, 32), (64, 64)))
     monkeypatch.setattr("edgeface.pipeline.ByteTracker", dict)
-    tracker = make_tracker(card, config)
-    assert tracker == {
+    assert make_tracker(card, config) == {
         "high_score": 0.62,
         "low_score": 0.21,
         "new_score": pytest.approx(0.67),
@@ -244,10 +238,7 @@ def test_parts_that_are_not_built_say_so(flags: dict[str, str]) -> None:
 
 def scrfd_detector(outputs_size: int = 640, **changes: Any) -> tuple[FaceDetector, FakeEngine]:
     card = find_card("scrfd-500m-kps")
-    outputs = {}
-    for kind, values in (("score", 1), ("bbox", 4), ("kps", 10)):
-        for stride in (8, 16, 32):
-            outputs[f"{kind}{stride}"] = np.zeros((1, (outputs_size // stride) ** 2 * 2, values), np.float32)
+    outputs = scrfd_outputs(outputs_size)
     engine = FakeEngine(outputs, (outputs_size, outputs_size))
     decode = make_decoder(card, engine.outputs, engine.input_size)
     options = {"score_threshold": 0.5, "nms_iou_threshold": 0.4, "max_candidates": 400} | changes
@@ -257,9 +248,9 @@ def scrfd_detector(outputs_size: int = 640, **changes: Any) -> tuple[FaceDetecto
 def test_detections_are_in_frame_pixels() -> None:
     detector, engine = scrfd_detector()
     outputs = engine.infer(frame(), np.zeros((1, 4), np.float32))
-    outputs["score32"][0, 2 * (20 * 5 + 10)] = 0.9  # centre (320, 160) of 640: (640, 320) of 1280x720
-    outputs["bbox32"][0, 2 * (20 * 5 + 10)] = 1
-    outputs["kps32"][0, 2 * (20 * 5 + 10)] = 0.5
+    outputs["score_32"][0, 2 * (20 * 5 + 10)] = 0.9  # centre (320, 160) of 640: (640, 320) of 1280x720
+    outputs["bbox_32"][0, 2 * (20 * 5 + 10)] = 1
+    outputs["kps_32"][0, 2 * (20 * 5 + 10)] = 0.5
     found = detector.detect(frame(width=1280, height=720))
     np.testing.assert_allclose(engine.crops, [[0, 0, 1280, 1280]])
     np.testing.assert_allclose(found.xyxy, [[640 - 64, 320 - 64, 640 + 64, 320 + 64]])
@@ -269,8 +260,8 @@ def test_detections_are_in_frame_pixels() -> None:
 def test_overlapping_candidates_become_one_face_best_first() -> None:
     detector, engine = scrfd_detector()
     outputs = engine.infer(frame(), np.zeros((1, 4), np.float32))
-    outputs["bbox16"][:] = 3
-    outputs["score16"][0, [100, 101, 900], 0] = [0.7, 0.8, 0.6]
+    outputs["bbox_16"][:] = 3
+    outputs["score_16"][0, [100, 101, 900], 0] = [0.7, 0.8, 0.6]
     np.testing.assert_allclose(detector.detect(frame()).score, [0.8, 0.6])
 
 
@@ -283,7 +274,7 @@ def test_nobody_is_an_empty_array_of_the_right_shape() -> None:
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_outputs_that_mean_nothing_raise(number: float) -> None:
     detector, engine = scrfd_detector()
-    engine.infer(frame(), np.zeros((1, 4), np.float32))["score8"][0, 0] = number
+    engine.infer(frame(), np.zeros((1, 4), np.float32))["score_8"][0, 0] = number
     with pytest.raises(OutputError, match="1 of the detector's numbers mean nothing"):
         detector.detect(frame())
 

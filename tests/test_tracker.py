@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 
+import fakes
 import numpy as np
 import pytest
 from fakes import detections
@@ -21,15 +22,7 @@ FAR = (400.0, 100.0, 460.0, 180.0)
 
 
 def tracker(**changes: float) -> ByteTracker:
-    settings = {
-        "high_score": 0.5,
-        "low_score": 0.1,
-        "new_score": 0.6,
-        "min_hits": 2,
-        "lost_timeout_s": 1.0,
-        "coast_s": 0.5,
-    }
-    follow = ByteTracker(**(settings | changes))
+    follow = fakes.tracker(**changes)
     follow.clear((1920, 1080))
     return follow
 
