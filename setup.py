@@ -30,7 +30,7 @@ setup(
         "pyzmq>=25",
         "msgpack>=1.0.5",
         "msgspec>=0.18.6",
-        "lapx>=0.5.9",
+        "lapx>=0.6",
         'tomli>=2; python_version < "3.11"',
     ],
     extras_require={

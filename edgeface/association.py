@@ -1,4 +1,4 @@
-"""Which detection is which known face: distance in standard deviations, gates, and the best assignment of all."""
+"""Which detection is which known face: what each pair is worth, and the pairs that are worth most together."""
 
 from __future__ import annotations
 
@@ -11,73 +11,79 @@ import numpy as np
 from edgeface import kalman
 from edgeface.values import F64, I64, Bool
 
-FRAME_S = 1 / 30
+_FRAME_S = 1 / 30
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How faces move and how well they are measured. A box's size is sqrt(width * height)."""
+    """How faces move, how well they are measured, and what a surprise costs. A box's size is sqrt(width * height).
+
+    Costs are twice negative log likelihoods, in box sizes; docs/tracking.md says what each setting is good for.
+    """
 
     measured_std: float = 0.045  # of a detection's centre, sizes
     measured_size_std: float = 0.05  # of its width and height, sizes
-    start_speed_std: float = 2.5  # of a new face, sizes a second
+    start_speed_std: float = 2.0  # of a new face, sizes a second
     start_growth_std: float = 0.3  # of its width and height, sizes a second
-    agility: float = 0.3  # change of speed in a second, sizes a second
+    agility: float = 0.5  # change of speed in a second, sizes a second
     size_agility: float = 0.15  # the same of width and height
-    slack: float = 0.15  # what a face may be off its path, sizes times the root of the frames (1/30 s) since seen
-    slack_frames: float = 8.0  # slack grows no further after so many frames
-    gate: float = 20.0  # squared distance in standard deviations up to which a detection may be a known face
-    low_gate: float = 9.0  # the same for low scores and for tentative faces
-    turn: float = 6.0  # squared deviation of one coordinate from which the face has turned: its speed is open again
+    slack: float = 0.15  # how far off its path a face may be, sizes times the root of the frames (1/30 s) since seen
+    slack_frames: float = 12.0  # slack grows no further after so many frames
+    off_path_cost: float = 4.0  # for a face that has left its path
+    stranger_cost: float = 9.0  # a pair that costs more is none: rather a face missed, and a stranger
+    low_score_cost: float = 11.0  # what a pair costs more with a low score, or with a tentative face
+    turn: float = 9.0  # squared deviation of one coordinate from which the face has turned: its speed is open again
 
-    # the same for centre x, centre y, width and height, in sizes
-
-    @cached_property
-    def measured_stds(self) -> F64:
-        return np.array([self.measured_std] * 2 + [self.measured_size_std] * 2)
+    # the same for centre x, centre y, width and height; variances for a size of 1
 
     @cached_property
-    def start_stds(self) -> F64:
-        return np.array([self.start_speed_std] * 2 + [self.start_growth_std] * 2)
+    def measured_variance(self) -> F64:
+        return np.array([self.measured_std] * 2 + [self.measured_size_std] * 2) ** 2
 
     @cached_property
-    def agilities(self) -> F64:
-        return np.array([self.agility] * 2 + [self.size_agility] * 2)
+    def start_variance(self) -> F64:
+        return np.array([self.start_speed_std] * 2 + [self.start_growth_std] * 2) ** 2
+
+    @cached_property
+    def agility_variance(self) -> F64:
+        return np.array([self.agility] * 2 + [self.size_agility] * 2) ** 2
+
+    def slack_variance(self, unseen_s: F64) -> F64:
+        """Of a face's centre about its path, for a size of 1, after `unseen_s` seconds; same shape."""
+        variance: F64 = np.minimum(unseen_s * (self.slack**2 / _FRAME_S), self.slack**2 * self.slack_frames)
+        return variance
 
 
-def likelihood(state: F64, unseen_s: F64, measured: F64, wide: Bool, motion: Motion) -> tuple[F64, Bool]:
-    """Cost and gate, each [n, m], of measurements [m, 4] being the n boxes of a Kalman `state` [5, n, 4].
+def costs(state: F64, area: F64, unseen_s: F64, known: Bool, measured: F64, sure: Bool, motion: Motion) -> F64:
+    """What it costs [n, m] to take measurement [m, 4] j for face i of a Kalman `state` [5, n, 4]; below 0: it pays.
 
-    `unseen_s` [n]: seconds since each box was measured. The cost is twice the negative log likelihood, in box sizes,
-    without its constant. The gate is `motion.gate` where `wide` [n, m] is True, else `motion.low_gate`.
+    `area` [n]: the squared sizes of the faces as last measured, `unseen_s` [n] the time since; `known` [n] tells
+    confirmed faces from tentative ones, `sure` [m] high scores from low ones. Either a face has kept its path, then
+    its own uncertainty says how likely the measurement is, or it has left it, then slack is added: the cheaper counts.
+    The cost is twice the negative log likelihood against that of a stranger, distances in box sizes:
+    sum of (z - x)^2 / variance + log variance, multiplied out so that it is one matrix product.
     """
-    size = kalman.size(state)[:, None]
-    spread = state[kalman.PP] + (size * motion.measured_stds) ** 2
-    frames = np.minimum(unseen_s / FRAME_S, motion.slack_frames)
-    spread[:, :2] += (size * motion.slack) ** 2 * frames[:, None]
-    far = kalman.distance(state, measured, spread)
-    cost: F64 = far + np.log(spread / size**2).sum(axis=1)[:, None]
-    return cost, far <= np.where(wide, motion.gate, motion.low_gate)
+    unit, both = area[:, None], (2, len(area), 1)
+    variance = np.empty((2, len(area), 4))  # of a measurement on the path, off the path; for a size of 1
+    variance[:] = state[kalman.PP] / unit + motion.measured_variance
+    variance[1, :, :2] += motion.slack_variance(unseen_s)[:, None]
+    x, weight = state[kalman.X], 1 / (variance * unit)
+    pull = x * weight
+    rest = (x * pull + np.log(variance)).sum(axis=2)
+    rest[1] += motion.off_path_cost
+    rest += motion.low_score_cost * ~known - motion.stranger_cost
+    left = np.concatenate([weight, -2 * pull, rest[:, :, None], np.ones(both)], axis=2)
+    right = np.empty((len(measured), 10))
+    right[:, :4], right[:, 4:8], right[:, 8], right[:, 9] = measured**2, measured, 1, motion.low_score_cost * ~sure
+    cost: F64 = (left @ right.T).min(axis=0)
+    return cost
 
 
-def assign(cost: F64, near: Bool) -> tuple[I64, I64]:
-    """The pairs of the cheapest complete assignment among those that are `near` [n, m]: rows and columns.
-
-    Most rows and columns have only each other; the solver sees the others alone.
-    """
-    row, column = np.nonzero(near)
-    if not len(row):
-        return row, column
-    alone = (near.sum(axis=1)[row] == 1) & (near.sum(axis=0)[column] == 1)
-    if alone.all():
-        return row, column
-    rows, columns = np.unique(row[~alone]), np.unique(column[~alone])
-    part = np.ix_(rows, columns)
-    gain = np.max(cost[part]) + 1 - cost[part]  # at least 1: a pair more always beats a better pair elsewhere
-    forbidden = 1e6
-    _, match, _ = lap.lapjv(
-        np.where(near[part], forbidden / 10 - gain, forbidden), extend_cost=True, cost_limit=forbidden
-    )
-    hit = np.flatnonzero(match >= 0)
-    hit = hit[near[rows[hit], columns[match[hit]]]]
-    return np.concatenate([row[alone], rows[hit]]), np.concatenate([column[alone], columns[match[hit]]])
+def assign(cost: F64) -> tuple[I64, I64]:
+    """The pairs, rows and columns of `cost` [n, m], whose sum is least; pairs that do not cost less than 0 are left."""
+    row, column = np.nonzero(cost < 0)
+    if len(set(row.tolist())) == len(row) == len(set(column.tolist())):
+        return row, column  # nobody has a choice
+    _, row, column = lap.lapjvx(np.minimum(cost, 0), extend_cost=True)
+    pairs = cost[row, column] < 0
+    return row[pairs], column[pairs]

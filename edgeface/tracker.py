@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeface import kalman
-from edgeface.association import FRAME_S, Motion, assign, likelihood
+from edgeface.association import Motion, assign, costs
 from edgeface.boxes import iou
 from edgeface.values import CONFIRMED, F32, F64, I64, LOST, TENTATIVE, Bool, Detections, Tracks
 
@@ -21,13 +21,16 @@ _ROW = np.dtype(
         ("state", "u1"),
         ("hits", "i4"),
         ("score", "f4"),
-        ("size", "f4"),  # of the last measurement
+        ("area", "f8"),  # width * height as last measured: what all uncertainties are counted in
         ("first_ns", "i8"),
         ("seen_ns", "i8"),
     ]
 )
 _DUPLICATE_IOU = 0.85
 _MAX_SCALE = 2.0  # a prediction that has grown or shrunk by more since it was last seen is no face any more
+_LONGEST_STEP_S = 10.0  # after a longer pause nothing is where it was
+_LARGEST_PX = 1e6
+_SHORTEST_TURN_S = 1 / 60  # a speed cannot be told from less
 
 
 class ByteTracker:
@@ -60,7 +63,7 @@ class ByteTracker:
         self._lost_timeout_ns, self._coast_ns = round(lost_timeout_s * 1e9), round(coast_s * 1e9)
         self._coast_std = coast_std
         self._motion = motion or Motion()
-        self._frame: F32 | None = None  # width, height
+        self._middle: F64 | None = None  # of the frame
         self._rows: NDArray[np.void] = np.zeros(0, _ROW)
         self._kalman: F64 = np.zeros((5, 0, 4))
         self._now_ns: int | None = None  # None: never looked
@@ -68,7 +71,7 @@ class ByteTracker:
 
     def clear(self, frame_size: tuple[int, int]) -> Tracks:
         """Forget all faces: frames are of this size (width, height) from now on, and the next look is the first."""
-        self._frame = np.array(frame_size, np.float32)
+        self._middle = np.array(frame_size) / 2
         lost = self._forget(np.zeros(len(self._rows), bool))
         self._now_ns = None
         nobody = np.zeros(0, bool)
@@ -77,8 +80,8 @@ class ByteTracker:
     def predict(self, capture_ns: int) -> Tracks:
         """Where the known faces should be at `capture_ns`; nobody looked, so nobody is missed."""
         self._advance(capture_ns)
-        count = len(self._rows)
-        return self._snapshot(np.zeros(count, bool), self._plausible(), np.zeros((count, 0, 2), np.float32), [], [])
+        nobody = np.zeros(len(self._rows), bool)
+        return self._snapshot(nobody, self._known(nobody)[1], np.zeros((len(nobody), 0, 2), np.float32), [], [])
 
     def update(self, detections: Detections, capture_ns: int) -> Tracks:
         """Match what was seen at `capture_ns` with the known faces, begin new ones, miss and forget others."""
@@ -87,38 +90,44 @@ class ByteTracker:
         detections = self._sound(detections)
         score, measured = detections.score, _centred(detections.xyxy)
         track, found = self._associate(measured, score)
-        self._correct(track, found, measured, score)
-
-        seen = np.zeros(len(self._rows), bool)
-        seen[track] = True
+        if len(track):
+            self._correct(track, measured[found], score[found])
         free = score >= self._new_score
         free[found] = False
-        new = np.flatnonzero(free)
-        self._begin(new, measured, score)
-        keypoints = np.full((len(self._rows), *detections.keypoints.shape[1:]), np.nan, np.float32)
+        (new,) = free.nonzero()
+        if len(new):
+            track = np.concatenate([track, np.arange(len(self._rows), len(self._rows) + len(new))])
+            found = np.concatenate([found, new])
+            self._begin(measured[new], score[new])
+        seen = np.zeros(len(self._rows), bool)
+        seen[track] = True
+        keypoints = np.full((len(seen), *detections.keypoints.shape[1:]), np.nan, np.float32)
         keypoints[track] = detections.keypoints[found]
-        keypoints[len(seen) :] = detections.keypoints[new]
-        seen = np.concatenate([seen, np.ones(len(new), bool)])
-
         started = self._confirm(first_look)
         if seen.all():
-            return self._snapshot(seen, seen, keypoints, started, [])
-        state, plausible = self._rows["state"], self._plausible()
-        state[~seen & (state == CONFIRMED)] = LOST  # a tentative one that is missed is dropped
-        keep = seen | ((state == LOST) & plausible & (self._unseen_ns() <= self._lost_timeout_ns))
+            return self._snapshot(seen, self._rows["state"] != TENTATIVE, keypoints, started, [])
+        state = self._rows["state"]
+        state[~seen & (state == CONFIRMED)] = LOST
+        keep, shown = self._known(seen)
         if started:
             keep &= ~self._doubles(seen)
-        lost = [] if keep.all() else self._forget(keep)
-        return self._snapshot(seen[keep], plausible[keep], keypoints[keep], started, lost)
+        lost: list[int] = []
+        if not keep.all():
+            lost = self._forget(keep)
+            seen, shown, keypoints = seen[keep], shown[keep], keypoints[keep]
+        return self._snapshot(seen, shown, keypoints, started, lost)
 
     def _sound(self, detections: Detections) -> Detections:
         """The detections that can be faces, at most `max_faces`."""
         xyxy, score = detections.xyxy, detections.score
-        sides = xyxy[:, 2:] - xyxy[:, :2]
-        keep = np.isfinite(xyxy).all(axis=1) & (sides > 0).all(axis=1) & (score >= self._low_score)
-        if len(keep) <= self._max_faces and keep.all():
+        if not len(score):
             return detections
-        kept = np.flatnonzero(keep)
+        sides = xyxy[:, 2:] - xyxy[:, :2]
+        usual = sides.min() > 0 and sides.max() < _LARGEST_PX and score.min() >= self._low_score  # NaN is never
+        if usual and len(score) <= self._max_faces:
+            return detections
+        keep = ((sides > 0) & (sides < _LARGEST_PX)).all(axis=1) & (score >= self._low_score)
+        (kept,) = keep.nonzero()
         if len(kept) > self._max_faces:
             kept = kept[np.argsort(-score[kept], kind="stable")[: self._max_faces]]
         return Detections(xyxy[kept], score[kept], detections.keypoints[kept])
@@ -132,8 +141,9 @@ class ByteTracker:
             for stamp in ("first_ns", "seen_ns"):
                 self._rows[stamp] += capture_ns - before_ns
             return
-        dt = min((capture_ns - before_ns) / 1e9, 10.0)  # after a longer pause nothing is where it was
-        self._kalman = kalman.predict(self._kalman, dt, kalman.size(self._kalman)[:, None] * self._motion.agilities)
+        dt = min((capture_ns - before_ns) / 1e9, _LONGEST_STEP_S)
+        agility_variance = self._rows["area"][:, None] * self._motion.agility_variance
+        self._kalman = kalman.predict(self._kalman, dt, agility_variance)
         sides = self._kalman[kalman.X, :, 2:]
         np.maximum(sides, 1, out=sides)
 
@@ -148,63 +158,81 @@ class ByteTracker:
 
     def _associate(self, measured: F64, score: F32) -> tuple[I64, I64]:
         """Which track is which detection: rows and columns of the pairs."""
-        known, high = self._rows["state"] != TENTATIVE, score >= self._high_score
-        wide = known[:, None] & (score >= self._new_score)
-        cost, near = likelihood(self._kalman, self._unseen_ns() / 1e9, measured, wide, self._motion)
-        track, found = assign(cost, near & known[:, None] & high)
-        for rows, columns in ((known, ~high), (~known, high)):  # low scores for the known, then the tentative
-            if rows.any() and columns.any():
-                near[track], near[:, found] = False, False
-                more = assign(cost, near & rows[:, None] & columns)
-                track, found = np.concatenate([track, more[0]]), np.concatenate([found, more[1]])
-        return track, found
+        rows = self._rows
+        if not len(rows) or not len(score):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        known, sure = rows["state"] != TENTATIVE, score >= self._new_score
+        return assign(costs(self._kalman, rows["area"], self._unseen_ns() / 1e9, known, measured, sure, self._motion))
 
-    def _correct(self, track: I64, found: I64, measured: F64, score: F32) -> None:
-        """Correct `track` rows with detections `found`."""
-        if not len(track):
-            return
-        state, z = self._kalman[:, track], measured[found]
-        measured_std = kalman.size(state)[:, None] * self._motion.measured_stds
-        surprise = (z - state[kalman.X]) ** 2
-        turned = surprise > self._motion.turn * (state[kalman.PP] + measured_std**2)
+    def _correct(self, track: I64, measured: F64, score: F32) -> None:
+        """Correct rows `track` with what was measured of them."""
+        rows, state = self._rows[track], self._kalman[:, track]
+        unit = rows["area"][:, None]
+        measured_variance = unit * self._motion.measured_variance
+        surprise = (measured - state[kalman.X]) ** 2
+        turned = surprise > self._motion.turn * (state[kalman.PP] + measured_variance)
         turned[:, 2:] = False
         if turned.any():
-            elapsed_s = np.maximum(self._unseen_ns()[track] / 1e9, FRAME_S / 2)[:, None]
+            elapsed_s = np.maximum((self._now_ns - rows["seen_ns"]) / 1e9, _SHORTEST_TURN_S)[:, None]
             extra = np.where(turned, surprise, 0)
             state[kalman.PP] += extra
             state[kalman.PV] += extra / elapsed_s
             state[kalman.VV] += extra / elapsed_s**2
-        state = kalman.update(state, z, measured_std)
+        state = kalman.update(state, measured, measured_variance)
         self._kalman[:, track] = state
-        rows = self._rows
-        rows["hits"][track] += 1
-        rows["score"][track] = score[found]
-        rows["size"][track] = kalman.size(state)
-        rows["seen_ns"][track] = self._now_ns
-        rows["state"][track[rows["state"][track] == LOST]] = CONFIRMED
+        rows["hits"] += 1
+        rows["score"] = score
+        rows["area"] = state[kalman.X, :, 2] * state[kalman.X, :, 3]
+        rows["seen_ns"] = self._now_ns
+        np.minimum(rows["state"], CONFIRMED, out=rows["state"])  # LOST no more
+        self._rows[track] = rows
 
-    def _begin(self, new: I64, measured: F64, score: F32) -> None:
-        """Append a tentative track for each detection in `new`."""
-        if not len(new):
-            return
-        z = measured[new]
-        size = np.sqrt(z[:, 2] * z[:, 3])
-        rows = np.zeros(len(new), _ROW)
-        rows["hits"], rows["score"], rows["size"] = 1, score[new], size
+    def _begin(self, measured: F64, score: F32) -> None:
+        """Append a tentative track for each measurement."""
+        rows = np.zeros(len(score), _ROW)
+        area = measured[:, 2] * measured[:, 3]
+        rows["hits"], rows["score"], rows["area"] = 1, score, area
         rows["first_ns"] = rows["seen_ns"] = self._now_ns
-        motion = self._motion
-        state = kalman.initiate(z, size[:, None] * motion.measured_stds, size[:, None] * motion.start_stds)
+        motion, unit = self._motion, area[:, None]
+        state = kalman.initiate(measured, unit * motion.measured_variance, unit * motion.start_variance)
         self._rows = np.concatenate([self._rows, rows])
         self._kalman = np.concatenate([self._kalman, state], axis=1)
 
     def _confirm(self, first_look: bool) -> list[int]:
         """Give ids to tentative tracks that were seen often enough; the new ids."""
         rows = self._rows
-        ready = np.flatnonzero((rows["state"] == TENTATIVE) & ((rows["hits"] >= self._min_hits) | first_look))
+        (tentative,) = (rows["state"] == TENTATIVE).nonzero()
+        if not len(tentative):
+            return []
+        ready = tentative[(rows["hits"][tentative] >= self._min_hits) | first_look]
         started = list(range(self._next_id, self._next_id + len(ready)))
         rows["track_id"][ready], rows["state"][ready] = started, CONFIRMED
         self._next_id += len(ready)
         return started
+
+    def _known(self, seen: Bool) -> tuple[Bool, Bool]:
+        """Which tracks are remembered, and which are published, when only `seen` ones are there now.
+
+        A missed face is remembered for `lost_timeout_s`, unless it has surely left the frame (its centre lies outside
+        by more than its standard deviation) or has grown or shrunk too much to be the same. It is published while it
+        has not been missed yet, or its place is known well enough, and its centre lies in the frame.
+        """
+        rows, state, motion = self._rows, self._kalman, self._motion
+        unseen_ns = self._unseen_ns()
+        area, variance = state[kalman.X, :, 2] * state[kalman.X, :, 3], state[kalman.PP, :, :2]
+        scale = area / rows["area"]
+        plausible: Bool = (scale < _MAX_SCALE**2) & (scale > _MAX_SCALE**-2)
+        certain = (variance[:, 0] <= self._coast_std**2 * area) & (unseen_ns <= self._coast_ns)
+        shown: Bool = certain | (rows["state"] == CONFIRMED)
+        if self._middle is not None:
+            outside = np.abs(state[kalman.X, :, :2] - self._middle) - self._middle
+            slack = (rows["area"] * motion.slack_variance(unseen_ns / 1e9))[:, None]
+            gone = outside > np.sqrt(variance + slack)
+            plausible &= ~(gone[:, 0] | gone[:, 1])
+            shown &= (outside[:, 0] <= 0) & (outside[:, 1] <= 0)
+        named = rows["state"] != TENTATIVE
+        remembered = plausible & (unseen_ns <= self._lost_timeout_ns)
+        return seen | (remembered & named), (seen | (shown & plausible)) & named
 
     def _doubles(self, seen: Bool) -> Bool:
         """The younger of two tracks on one face: a new one where a lost one waits."""
@@ -216,28 +244,15 @@ class ByteTracker:
         double[np.where(rows["first_ns"][one] <= rows["first_ns"][other], other, one)] = True
         return double
 
-    def _plausible(self) -> Bool:
-        """Whose prediction is still a face in the frame."""
-        scale = kalman.size(self._kalman) / self._rows["size"]
-        good: Bool = (scale < _MAX_SCALE) & (scale > 1 / _MAX_SCALE)
-        if self._frame is not None:
-            centre = self._kalman[kalman.X, :, :2]
-            good &= ((centre >= 0) & (centre <= self._frame)).all(axis=1)
-        return good
-
     def _forget(self, keep: Bool) -> list[int]:
         """Drop the other rows; their ids."""
         lost: list[int] = self._rows["track_id"][~keep & (self._rows["track_id"] > 0)].tolist()
         self._rows, self._kalman = self._rows[keep], self._kalman[:, keep]
         return lost
 
-    def _snapshot(self, seen: Bool, plausible: Bool, keypoints: F32, started: list[int], lost: list[int]) -> Tracks:
-        now_ns = self._now_ns or 0
+    def _snapshot(self, seen: Bool, shown: Bool, keypoints: F32, started: list[int], lost: list[int]) -> Tracks:
         rows, state, xyxy = self._rows, self._kalman, self._xyxy()
-        if not (seen.all() and rows["state"].all()):
-            certain = np.sqrt(state[kalman.PP, :, 0]) <= self._coast_std * kalman.size(state)
-            known = (rows["state"] == CONFIRMED) | (certain & (self._unseen_ns() <= self._coast_ns))
-            shown = (rows["state"] != TENTATIVE) & (seen | (known & plausible))
+        if not shown.all():
             rows, state, xyxy, seen, keypoints = (
                 rows[shown],
                 state[:, shown],
@@ -245,6 +260,7 @@ class ByteTracker:
                 seen[shown],
                 keypoints[shown],
             )
+        now_ns = self._now_ns or 0
         return Tracks(
             track_id=rows["track_id"].copy(),
             state=rows["state"].copy(),
@@ -262,5 +278,7 @@ class ByteTracker:
 
 def _centred(xyxy: F32) -> F64:
     """xyxy [n, 4] -> centre x, centre y, width, height."""
-    box = xyxy.astype(np.float64)
-    return np.concatenate([(box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]], axis=1)
+    box = np.empty(xyxy.shape)
+    box[:, :2] = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+    box[:, 2:] = xyxy[:, 2:] - xyxy[:, :2]
+    return box

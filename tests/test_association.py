@@ -1,4 +1,4 @@
-"""Association: gates in standard deviations, and the most pairs, among those the cheapest."""
+"""Association: what a pair costs, and the pairs that are cheapest together."""
 
 from __future__ import annotations
 
@@ -11,79 +11,120 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeface import kalman
-from edgeface.association import Motion, assign, likelihood
+from edgeface.association import Motion, assign, costs
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(0, 8), st.integers(0, 8))), st.randoms())
-def test_assignment_pairs_the_most_and_among_those_the_cheapest(near: np.ndarray, random: object) -> None:
-    cost = np.array([[random.uniform(-5, 30) for _ in range(near.shape[1])] for _ in range(near.shape[0])]).reshape(
-        near.shape
-    )
-    rows, columns = assign(cost, near)
-    assert near[rows, columns].all()
+def test_the_sum_of_all_pairs_is_least(near: np.ndarray, random: object) -> None:
+    cost = np.array([random.uniform(-20, 5) if pair else 1.0 for pair in near.ravel()]).reshape(near.shape)
+    rows, columns = assign(cost)
+    assert (cost[rows, columns] < 0).all()
     assert len(set(rows.tolist())) == len(rows)
     assert len(set(columns.tolist())) == len(columns)
-    best = brute_force(cost, near)
-    assert (len(rows), pytest.approx(cost[rows, columns].sum(), abs=1e-6)) == best
+    assert cost[rows, columns].sum() == pytest.approx(brute_force(cost), abs=1e-6)
 
 
-def brute_force(cost: np.ndarray, near: np.ndarray) -> tuple[int, float]:
-    """Most pairs, then least cost, row by row with memory of the columns taken."""
+def brute_force(cost: np.ndarray) -> float:
+    """The least sum, row by row with memory of the columns taken."""
 
     @functools.cache
-    def best(row: int, taken: int) -> tuple[int, float]:
-        if row == near.shape[0]:
-            return 0, 0.0
+    def best(row: int, taken: int) -> float:
+        if row == cost.shape[0]:
+            return 0.0
         found = best(row + 1, taken)
-        for column in np.flatnonzero(near[row]).tolist():
+        for column in range(cost.shape[1]):
             if not taken >> column & 1:
-                pairs, total = best(row + 1, taken | 1 << column)
-                found = min(found, (pairs - 1, total + cost[row, column]))
+                found = min(found, cost[row, column] + best(row + 1, taken | 1 << column))
         return found
 
-    pairs, total = best(0, 0)
-    return -pairs, total
+    return best(0, 0)
 
 
-def one_box(variance: float) -> np.ndarray:
-    """A box of size 10 at (100, 100), sure of everything but its place."""
-    std = np.array([[variance**0.5, variance**0.5, 1e-3, 1e-3]])
-    return kalman.initiate(np.array([[100.0, 100, 10, 10]]), std, np.zeros((1, 4)))
+def test_where_nobody_has_a_choice_no_solver_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("lap.lapjvx", refuse)
+    rows, columns = assign(np.array([[5.0, -1.0], [-2.0, 0.0], [3.0, 3.0]]))
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    with pytest.raises(AssertionError):
+        assign(np.array([[-5.0, -1.0]]))
 
 
-def at(dx: float) -> np.ndarray:
-    return np.array([[100.0 + dx, 100, 10, 10]])
+def boxes(*rows: tuple[float, float, float, float], variance: float = 1.0) -> np.ndarray:
+    """Kalman state of boxes whose places are known with `variance`, nothing moving."""
+    measured = np.array(rows, float).reshape(-1, 4)
+    return kalman.initiate(measured, np.full_like(measured, variance), np.zeros_like(measured))
 
 
-def test_the_gate_is_in_standard_deviations() -> None:
-    motion = Motion(measured_std=0.0, slack=0.0, gate=16, low_gate=4)
-    for variance in (1.0, 25.0):
-        std = variance**0.5
-        for wide, inside, outside in ((True, 3.9, 4.1), (False, 1.9, 2.1)):
-            mask = np.array([[wide]])
-            assert likelihood(one_box(variance), np.zeros(1), at(inside * std), mask, motion)[1].all()
-            assert not likelihood(one_box(variance), np.zeros(1), at(outside * std), mask, motion)[1].any()
+def cost_of(state: np.ndarray, measured: np.ndarray, motion: Motion, **changes: np.ndarray) -> np.ndarray:
+    """Costs for confirmed faces and high scores, seen a moment ago, if not said otherwise."""
+    area = state[kalman.X, :, 2] * state[kalman.X, :, 3]
+    usual = {
+        "unseen_s": np.zeros(len(area)),
+        "known": np.ones(len(area), bool),
+        "sure": np.ones(len(measured), bool),
+    }
+    said = usual | changes
+    return costs(state, area, said["unseen_s"], said["known"], measured, said["sure"], motion)
+
+
+@given(
+    hnp.arrays(np.float64, (3, 4), elements=st.floats(10, 1900)),
+    hnp.arrays(np.float64, (2, 4), elements=st.floats(10, 1900)),
+    hnp.arrays(np.float64, 3, elements=st.floats(0, 3)),
+    hnp.arrays(bool, 3),
+    hnp.arrays(bool, 2),
+    st.floats(0.01, 400),
+)
+def test_the_cost_is_the_formula(
+    faces: np.ndarray, measured: np.ndarray, unseen_s: np.ndarray, known: np.ndarray, sure: np.ndarray, variance: float
+) -> None:
+    motion, state = Motion(), boxes(*faces, variance=variance)
+    cost = cost_of(state, measured, motion, unseen_s=unseen_s, known=known, sure=sure)
+    for i, face in enumerate(faces):
+        size = np.sqrt(face[2] * face[3])
+        stds = np.array([motion.measured_std] * 2 + [motion.measured_size_std] * 2)
+        path = variance / size**2 + stds**2
+        slack = motion.slack**2 * min(unseen_s[i] * 30, motion.slack_frames)
+        loose = path + slack * np.array([1, 1, 0, 0])
+        for j, box in enumerate(measured):
+            error = (box - face) / size
+            keeps, leaves = ((error**2 / spread).sum() + np.log(spread).sum() for spread in (path, loose))
+            expected = min(keeps, leaves + motion.off_path_cost) - motion.stranger_cost
+            expected += motion.low_score_cost * (int(not known[i]) + int(not sure[j]))
+            assert cost[i, j] == pytest.approx(expected, rel=1e-6, abs=1e-4)
+
+
+def test_distances_count_in_standard_deviations_and_box_sizes() -> None:
+    motion = Motion()
+    near = cost_of(boxes((100, 100, 10, 10)), np.array([[103.0, 100, 10, 10]]), motion)
+    far = cost_of(boxes((100, 100, 10, 10)), np.array([[109.0, 100, 10, 10]]), motion)
+    vague = cost_of(boxes((100, 100, 10, 10), variance=9), np.array([[109.0, 100, 10, 10]]), motion)
+    large = cost_of(boxes((1000, 1000, 100, 100), variance=100), np.array([[1030.0, 1000, 100, 100]]), motion)
+    assert near < 0 < far
+    assert vague < far
+    np.testing.assert_allclose(near, large)  # ten times the picture, the same cost
 
 
 def test_slack_grows_with_the_root_of_time_up_to_its_limit() -> None:
-    motion = Motion(measured_std=0.0, slack=0.1, slack_frames=9, gate=1)  # sizes are 10: slack 1 px a root frame
-    mask = np.array([[True]])
-
-    def reach(frames: float) -> float:
-        state = one_box(1e-6)
-        return max(
-            dx
-            for dx in np.arange(0, 5, 0.05)
-            if likelihood(state, np.array([frames / 30]), at(dx), mask, motion)[1].any()
-        )
-
-    np.testing.assert_allclose([reach(1), reach(4), reach(9), reach(100)], [1, 2, 3, 3], atol=0.06)
+    motion = Motion(slack=0.1, slack_frames=9)
+    variance = motion.slack_variance(np.array([0, 1, 4, 9, 100]) / 30)
+    np.testing.assert_allclose(np.sqrt(variance), [0, 0.1, 0.2, 0.3, 0.3])
 
 
-def test_of_two_faces_the_surer_one_is_likelier() -> None:
-    sure, vague = one_box(1.0), one_box(100.0)
-    cost, near = likelihood(
-        np.concatenate([sure, vague], axis=1), np.zeros(2), at(0.5), np.ones((2, 1), bool), Motion(slack=0.0)
-    )
-    assert near.all()
-    assert cost[0, 0] < cost[1, 0]
+def test_a_face_that_may_have_left_its_path_is_cheaper_far_off_and_dearer_on_it() -> None:
+    on, off = np.array([[100.0, 100, 30, 30]]), np.array([[120.0, 100, 30, 30]])
+    state, late = boxes((100, 100, 30, 30)), {"unseen_s": np.array([0.3])}
+    for slack, cheaper in ((Motion(), True), (Motion(slack=0.0), False)):
+        assert (cost_of(state, off, slack, **late) < 0).all() == cheaper
+        assert cost_of(state, on, slack, **late) < cost_of(state, off, slack, **late)
+    np.testing.assert_allclose(cost_of(state, on, Motion(), **late), cost_of(state, on, Motion()))
+
+
+def test_no_faces_and_no_measurements() -> None:
+    assert cost_of(boxes(), np.zeros((3, 4)), Motion()).shape == (0, 3)
+    assert cost_of(boxes((9, 9, 9, 9)), np.zeros((0, 4)), Motion()).shape == (1, 0)
+    for shape in ((0, 3), (1, 0)):
+        rows, columns = assign(np.zeros(shape))
+        assert len(rows) == len(columns) == 0
