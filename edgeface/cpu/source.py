@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import cv2
 from numpy.typing import NDArray
 
 from edgeface.config import SourceUri
-from edgeface.errors import ConfigError, EndOfStream, SourceError, one_line
+from edgeface.errors import ConfigError, SourceError, one_line
+from edgeface.pacing import Film, PacedSource
 from edgeface.seams import Source
 from edgeface.values import Frame
 
@@ -34,75 +34,11 @@ def open_source(uri: SourceUri) -> Source:
     """The source that `uri` names. Files must be readable now; a live source may come later."""
     match uri.kind:
         case "file":
-            return PacedSource(_film(uri), uri)
+            return PacedSource(_film(uri), loop=uri.loop, pace=uri.pace)
         case "pictures":
-            return PacedSource(_pictures(uri), uri)
+            return PacedSource(_pictures(uri), loop=uri.loop, pace=uri.pace)
         case _:
             return LiveSource(lambda: _open_live(uri))
-
-
-class PacedSource:
-    """A file or pictures: every frame in order, none dropped, the same steps in time at every run.
-
-    Paced (the default), a frame comes when its time has come; when the reader is late, the film waits for it. Its
-    capture time is the moment it was due. Unpaced, it comes at once and its capture time is the film's own time.
-    """
-
-    live = False
-    waiting = True
-    problem = ""
-
-    def __init__(self, film: Film, uri: SourceUri) -> None:
-        self._film, self._uri = film, uri
-        self.expected_hz = film.fps
-        self._period_ns = round(1e9 / film.fps)
-        self._frames = film.frames()
-        self._frame_id = 0
-        self._begin_ns = time.monotonic_ns()  # when the film's time 0 was or will be
-        self._film_ns = 0
-        self._picture: Picture | None = self._take()  # now: a file that cannot be read is refused at the start
-
-    def read(self, timeout_s: float) -> Frame | None:
-        """The next frame, or None when it is not due within `timeout_s`. Raises EndOfStream, SourceError."""
-        if self._picture is None:
-            self._picture = self._take()
-        if self._uri.pace:
-            late_ns = time.monotonic_ns() - self._begin_ns - self._film_ns
-            if late_ns < 0:
-                time.sleep(min(-late_ns / 1e9, timeout_s))
-                if -late_ns / 1e9 > timeout_s:
-                    return None
-            elif late_ns > self._period_ns:
-                self._begin_ns += late_ns  # the reader is too slow: the film waits for it
-        picture, self._picture = self._picture, None
-        height, width = picture.shape[:2]
-        frame = Frame(self._frame_id, self._begin_ns + self._film_ns, width, height, "bgr8", picture, "pts")
-        self._frame_id += 1
-        return frame
-
-    def close(self) -> None:
-        self._film.close()
-
-    def _take(self) -> Picture:
-        taken = next(self._frames, None)
-        if taken is None and self._uri.loop:
-            self._frames = self._film.frames()
-            self._begin_ns += self._film_ns + self._period_ns
-            taken = next(self._frames, None)
-        if taken is None:
-            raise EndOfStream(f"{self._uri.target} has ended")
-        picture, time_s = taken
-        self._film_ns = round(time_s * 1e9)
-        return picture
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
-    """Pictures and their times in seconds, from 0: `frames()` begins anew each time; `fps` is their nominal rate."""
-
-    frames: Callable[[], Iterator[tuple[Picture, float]]]
-    fps: float
-    close: Callable[[], None]
 
 
 def _film(uri: SourceUri) -> Film:
@@ -122,7 +58,7 @@ def _film(uri: SourceUri) -> Film:
     own_fps = _plausible_rate(capture.get(cv2.CAP_PROP_FPS)) or 30.0
     declared_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / own_fps
 
-    def frames() -> Iterator[tuple[Picture, float]]:
+    def frames() -> Iterator[Frame]:
         capture.open(str(path))
         count, time_s, first_s = 0, -1 / own_fps, 0.0
         while True:
@@ -133,12 +69,12 @@ def _film(uri: SourceUri) -> Film:
             first_s = stamp_s if count == 0 else first_s
             # a file without stamps, or with some that step back, goes on at its nominal rate
             time_s = stamp_s - first_s if stamp_s - first_s > time_s else time_s + 1 / own_fps
-            yield picture, count / uri.fps if uri.fps else time_s
+            yield _frame(picture, count, count / uri.fps if uri.fps else time_s)
             count += 1
         if count == 0 or time_s + 1 / own_fps < declared_s * _LOST_SHARE:
             raise SourceError(f"{path}: ended after {time_s:.1f} of {declared_s:.1f} s: damaged or cut off")
 
-    return Film(frames, uri.fps or own_fps, capture.release)
+    return Film(uri.target, uri.fps or own_fps, frames, capture.release)
 
 
 def _pictures(uri: SourceUri) -> Film:
@@ -149,7 +85,7 @@ def _pictures(uri: SourceUri) -> Film:
         raise ConfigError(f"{pattern}: no such picture")
     fps = uri.fps or 30.0
 
-    def frames() -> Iterator[tuple[Picture, float]]:
+    def frames() -> Iterator[Frame]:
         count = 0
         for path in paths:
             try:
@@ -159,12 +95,17 @@ def _pictures(uri: SourceUri) -> Film:
             if picture is None:
                 log.warning("%s: not a picture that OpenCV can read; passed over", path)
                 continue
-            yield picture, count / fps
+            yield _frame(picture, count, count / fps)
             count += 1
         if count == 0:
             raise SourceError(f"{pattern}: none of {len(paths)} files is a picture that OpenCV can read")
 
-    return Film(frames, fps, lambda: None)
+    return Film(uri.target, fps, frames)
+
+
+def _frame(picture: Picture, number: int, time_s: float) -> Frame:
+    height, width = picture.shape[:2]
+    return Frame(number, round(time_s * 1e9), width, height, "bgr8", picture, "pts")
 
 
 class LiveSource:
