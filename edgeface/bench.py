@@ -25,7 +25,7 @@ from edgeface.errors import CameraError, ConfigError, EndOfStream
 from edgeface.pipeline import build
 from edgeface.publisher import ZmqPublisher
 
-IMPORTS = {  # what is imported, by its name in the report
+IMPORTS = {  # by their names in the report: the bare package, the subscriber's part, all that `run` loads
     "edgeface": "import edgeface",
     "edgeface.client": "import edgeface.client",
     "daemon": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
@@ -87,25 +87,27 @@ class Stopwatch:
 
 def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
     """Run `warm_up + frames` frames and return the figures: per stage, capture to publish, rates, import, memory."""
-    source, engine, pipeline, card = build(config)
+    parts = build(config)
+    source, pipeline, engine = parts.source, parts.pipeline, parts.engine
     watch = Stopwatch()
-    detector: Any = pipeline.detector
     watch.wrap(source, "read", "read")
-    watch.wrap(detector, "detect", "detect")
-    watch.wrap(detector, "decode", "decode")
-    watch.wrap(detector, "nms", "nms")
-    watch.wrap(engine, "infer", "infer")
-    for inner, stage in (("crop", "infer: crop"), ("run", "infer: network")):
-        if hasattr(engine, inner):  # what a backend can tell apart
-            watch.wrap(engine, inner, stage)
+    watch.wrap(pipeline.detector, "detect", "detect")
+    for owner, inner, stage in (
+        (pipeline.detector, "decode", "decode"),
+        (pipeline.detector, "nms", "nms"),
+        (engine, "infer", "infer"),
+        (engine, "crop", "infer: crop"),
+        (engine, "run", "infer: network"),
+    ):
+        if hasattr(owner, inner):  # what there is, and what a backend can tell apart
+            watch.wrap(owner, inner, stage)
     watch.wrap(pipeline.tracker, "update", "track: update")
     watch.wrap(pipeline.tracker, "predict", "track: predict")
     watch.wrap(pipeline, "step", "step")
     publish_ns: list[int] = []
     faces: list[int] = []
     with ExitStack() as stack:
-        stack.callback(engine.close)
-        stack.callback(source.close)
+        stack.callback(parts.close)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeface-bench-"))
         publisher = ZmqPublisher(f"ipc://{folder}/bench.ipc", config.camera, source.expected_hz)
         stack.callback(publisher.close)
@@ -136,32 +138,32 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "edgeface": __version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "source": config.source,
-        "backend": engine.backend,
-        "detector": card.name,
-        "precision": engine.precision,
-        "input_size": list(engine.input_size),
+        "backend": parts.facts["backend"],
+        "detector": parts.facts["detector"],
+        "precision": parts.facts["precision"],
+        "input_size": list(engine.input_size) if engine else None,  # None: nothing was inferred
         "keyframe_interval": config.tracker.keyframe_interval,
-        "threads": config.cpu.threads,
+        "threads": config.cpu.threads if engine else None,
         "frames": len(publish_ns),
         "mean_faces": round(statistics.mean(faces), 2),
         "stages_ms": {stage: _spread(values) for stage, values in watch.stages.items()},
         "capture_to_publish_ms": _spread(publish_ns),
         "frames_per_second": round(len(publish_ns) / wall_s, 1),
         "cpu_ms_per_frame": round(cpu_s * 1e3 / len(publish_ns), 2),
-        "import_ms": import_times(),
+        "import_ms": import_times(IMPORTS),
         "resident_mb": memory,
     }
 
 
-def import_times() -> dict[str, float]:
-    """Milliseconds, medians of 5 fresh interpreters: the bare package, the subscriber's part, all that `run` loads."""
+def import_times(programs: dict[str, str]) -> dict[str, float]:
+    """Milliseconds that each program takes, medians of 5 fresh interpreters."""
     code = "import time; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"
 
     def once(program: str) -> float:
         run = subprocess.run([sys.executable, "-c", code.format(program)], capture_output=True, check=True)
         return float(run.stdout)
 
-    return {name: round(statistics.median(once(program) for _ in range(5)), 1) for name, program in IMPORTS.items()}
+    return {name: round(statistics.median(once(program) for _ in range(5)), 1) for name, program in programs.items()}
 
 
 def _spread(values_ns: list[int]) -> dict[str, float]:
@@ -179,10 +181,13 @@ def resident_mb() -> dict[str, float]:
 def table(report: dict[str, Any]) -> str:
     """The figures as people read them."""
     stages = [*report["stages_ms"].items(), ("capture to publish", report["capture_to_publish_ms"])]
+    who = f"{report['source']} without a network"
+    if report["input_size"]:
+        width, height = report["input_size"]
+        network = f"{report['detector']} {report['precision']} on {report['backend']}"
+        who = f"{network}, input {width}x{height}, {report['threads']} threads"
     lines = [
-        f"edgeface {report['edgeface']}: {report['detector']} {report['precision']} on {report['backend']}, "
-        f"input {report['input_size'][0]}x{report['input_size'][1]}, keyframe every {report['keyframe_interval']}, "
-        f"{report['threads']} threads ({report['machine']})",
+        f"edgeface {report['edgeface']}: {who}, keyframe every {report['keyframe_interval']} ({report['machine']})",
         f"{'stage':<20}{'p50 ms':>10}{'p99 ms':>10}{'runs':>8}",
         *(f"{name:<20}{row['p50']:>10.3f}{row['p99']:>10.3f}{row['runs']:>8}" for name, row in stages),
         f"{report['frames']} frames, {report['mean_faces']} faces a frame, {report['frames_per_second']} frames/s, "

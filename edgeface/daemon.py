@@ -51,21 +51,13 @@ class Stop:
 
 def run(config: Config, max_frames: int = 0) -> None:
     """Run until a signal, the end of the file, or `max_frames` frames (0: no limit). Raises EdgefaceError."""
-    with Stop().on_signals() as stop:
-        source, engine, pipeline, card = build(config)
-        with closing(engine), closing(source):
-            runtime = os.environ.get("RUNTIME_DIRECTORY", "")
-            endpoint = config.endpoint or message.default_endpoint(config.camera, runtime)
-            with closing(ZmqPublisher(endpoint, config.camera, source.expected_hz)) as publisher:
-                facts = {
-                    "backend": engine.backend,
-                    "detector": card.name,
-                    "landmarks": "none",
-                    "precision": engine.precision,
-                }
-                log.info("%s on %s, publishing at %s", card.name, config.source, endpoint)
-                health = Health(publisher, source, pipeline, facts, config.camera_timeout_s)
-                loop(source, pipeline, publisher, health, stop, max_frames)
+    with Stop().on_signals() as stop, closing(build(config)) as parts:
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "")
+        endpoint = config.endpoint or message.default_endpoint(config.camera, runtime)
+        with closing(ZmqPublisher(endpoint, config.camera, parts.source.expected_hz)) as publisher:
+            log.info("%s on %s, publishing at %s", parts.facts["detector"], config.source, endpoint)
+            health = Health(publisher, parts.source, parts.pipeline, parts.facts, config.camera_timeout_s)
+            loop(parts.source, parts.pipeline, publisher, health, stop, max_frames)
 
 
 def loop(source: Source, pipeline: Pipeline, publisher: Publisher, health: Health, stop: Stop, max_frames: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeface import boxes
@@ -13,7 +13,7 @@ from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
 from edgeface.message import faces_body
-from edgeface.model_card import Card, find_card
+from edgeface.model_card import Card, Thresholds, find_card
 from edgeface.seams import Detector, Engine, Source, Tracker
 from edgeface.tracker import ByteTracker
 from edgeface.values import Frame, Tracks
@@ -119,8 +119,25 @@ def _track_events(tracks: Tracks, capture_ns: int) -> list[Message]:
     ]
 
 
-def build(config: Config) -> tuple[Source, Engine, Pipeline, Card]:
-    """Choose the parts by the config and put them together. Close the source and the engine after use."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What `build` has put together. Close it after use."""
+
+    source: Source
+    pipeline: Pipeline
+    engine: Engine | None  # None: nothing is inferred
+    facts: dict[str, str]  # what `status` says: backend, detector, landmarks, precision
+
+    def close(self) -> None:
+        try:
+            self.source.close()
+        finally:
+            if self.engine is not None:
+                self.engine.close()
+
+
+def build(config: Config) -> Parts:
+    """Choose the parts by the config and put them together."""
     if config.backend not in ("auto", "cpu"):
         raise ConfigError(f"backend {config.backend!r} is not built into this version")
     if config.landmarks != "none":
@@ -134,15 +151,21 @@ def build(config: Config) -> tuple[Source, Engine, Pipeline, Card]:
     uri = parse_source(config.source)
     card = find_card(config.detector.card, config.engines)
     engine = open_engine(card, config.detector.input_size, threads=config.cpu.threads, spinning=config.cpu.spinning)
-    schedule = KeyframeSchedule(config.tracker.keyframe_interval)
-    pipeline = Pipeline(
-        make_detector(card, engine, config),
-        make_tracker(card, config),
-        schedule,
+    pipeline = _pipeline(make_detector(card, engine, config), card.thresholds, config)
+    return Parts(open_source(uri), pipeline, engine, _facts(engine.backend, card.name, engine.precision))
+
+
+def _pipeline(detector: Detector, thresholds: Thresholds, config: Config) -> Pipeline:
+    return Pipeline(
+        detector,
+        make_tracker(thresholds, config),
+        KeyframeSchedule(config.tracker.keyframe_interval),
         blind_timeout_s=config.tracker.lost_timeout_s,
     )
-    source = open_source(uri)
-    return source, engine, pipeline, card
+
+
+def _facts(backend: str, detector: str, precision: str) -> dict[str, str]:
+    return {"backend": backend, "detector": detector, "landmarks": "none", "precision": precision}
 
 
 def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
@@ -151,15 +174,15 @@ def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
         engine,
         make_decoder(card, engine.outputs, engine.input_size),
         boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch,
-        score_threshold=_scores(card, config)[0],
+        score_threshold=_scores(card.thresholds, config)[0],
         nms_iou_threshold=_either(config.detector.nms_iou_threshold, card.thresholds.nms_iou),
         max_candidates=config.detector.max_candidates,
     )
 
 
-def make_tracker(card: Card, config: Config) -> ByteTracker:
-    """The tracker with the card's operating point."""
-    low, high = _scores(card, config)
+def make_tracker(thresholds: Thresholds, config: Config) -> ByteTracker:
+    """The tracker with the operating point of a detector: what the config says, else its `thresholds`."""
+    low, high = _scores(thresholds, config)
     return ByteTracker(
         high_score=high,
         low_score=low,
@@ -170,10 +193,10 @@ def make_tracker(card: Card, config: Config) -> ByteTracker:
     )
 
 
-def _scores(card: Card, config: Config) -> tuple[float, float]:
+def _scores(thresholds: Thresholds, config: Config) -> tuple[float, float]:
     """The low and the high score threshold."""
-    high = _either(config.detector.score_threshold, card.thresholds.score)
-    return min(_either(config.tracker.low_score_threshold, card.thresholds.low_score), high), high
+    high = _either(config.detector.score_threshold, thresholds.score)
+    return min(_either(config.tracker.low_score_threshold, thresholds.low_score), high), high
 
 
 def _either(setting: float | None, default: float) -> float:

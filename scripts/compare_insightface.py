@@ -152,7 +152,7 @@ def timing(network: Path, threads: int, pictures: list[np.ndarray], rounds: int)
     watch.wrap(engine, "crop", "pre")
     watch.wrap(engine, "run", "inference")
     watch.wrap(ours, "detect", "look")
-    tracker = make_tracker(scrfd_card(network), Config())
+    tracker = make_tracker(scrfd_card(network).thresholds, Config())
     pipeline = Pipeline(ours, tracker, KeyframeSchedule(1), blind_timeout_s=1.0)
     theirs = their_detector(network, threads)
 

@@ -11,12 +11,12 @@ from edgeface.pipeline import build
 FRAMES = (0, 75, 150, 225)  # side by side, two rows
 COLOURS = [(80, 200, 80), (80, 80, 240), (240, 160, 60), (200, 80, 200), (60, 200, 220), (160, 160, 160)]
 
-source, engine, pipeline, _ = build(load_config(None, {"source": "demo:?pace=0"}))
+parts = build(load_config(None, {"source": "demo:?pace=0"}))
 pictures = []
 for number in range(max(FRAMES) + 1):
-    frame = source.read(1.0)
+    frame = parts.source.read(1.0)
     assert frame is not None
-    body = pipeline.step(frame)[0][1]
+    body = parts.pipeline.step(frame)[0][1]
     if number in FRAMES:
         picture = frame.pixels.copy()
         for face in body["faces"]:

@@ -59,13 +59,14 @@ class FakeEngine:
         self._outputs = outputs
         self.outputs = {name: value.shape for name, value in outputs.items()}
         self.crops: np.ndarray | None = None
+        self.closed = False
 
     def infer(self, frame: Frame, crops: np.ndarray) -> dict[str, np.ndarray]:
         self.crops = crops
         return self._outputs
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 class FakeDetector:

@@ -19,11 +19,11 @@ TRUTH = json.loads((ROOT / "edgeface" / "demo" / "demo.json").read_text())["fram
 def run(interval: int) -> tuple[float, int, int, int]:
     """Share of open faces found (60 % visible, IoU above 0.4), boxes on nobody seen and predicted, ids used."""
     flags = {"source": "demo:?pace=0", "tracker": {"keyframe_interval": interval}}
-    source, engine, pipeline, _ = build(load_config(None, flags))
+    parts = build(load_config(None, flags))
     found = total = seen_on_nobody = predicted_on_nobody = 0
     ids = set()
     for truth in TRUTH:
-        body = pipeline.step(source.read(1.0))[0][1]
+        body = parts.pipeline.step(parts.source.read(1.0))[0][1]
         boxes = np.array([face["xyxy"] for face in body["faces"]], np.float32).reshape(-1, 4)
         known = np.array([face["xyxy"] for face in truth], np.float32).reshape(-1, 4)
         is_open = np.array([face["visible_fraction"] >= 0.6 for face in truth], bool)
@@ -36,9 +36,8 @@ def run(interval: int) -> tuple[float, int, int, int]:
         predicted_on_nobody += (on_nobody & ~seen).sum()
         ids |= {face["track_id"] for face in body["faces"]}
     with pytest.raises(EndOfStream):
-        source.read(1.0)
-    source.close()
-    engine.close()
+        parts.source.read(1.0)
+    parts.close()
     return found / total, int(seen_on_nobody), int(predicted_on_nobody), len(ids)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import scrfd_outputs
-from fakes import FakeDetector, FakeEngine, detections, frame, tracker
+from fakes import FakeDetector, FakeEngine, FakeSource, detections, frame, tracker
 
 from edgeface.boxes import letterbox, stretch
 from edgeface.config import load_config
@@ -16,7 +16,7 @@ from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
 from edgeface.model_card import find_card
-from edgeface.pipeline import KeyframeSchedule, Pipeline, build, make_detector, make_tracker
+from edgeface.pipeline import KeyframeSchedule, Parts, Pipeline, build, make_detector, make_tracker
 from edgeface.values import Detections
 
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -177,7 +177,7 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     assert asked == [(0.21,), (0.33, 17)]
     np.testing.assert_allclose(engine.crops, letterbox((64, 32), (64, 64)))
     monkeypatch.setattr("edgeface.pipeline.ByteTracker", dict)
-    assert make_tracker(card, config) == {
+    assert make_tracker(card.thresholds, config) == {
         "high_score": 0.62,
         "low_score": 0.21,
         "new_score": pytest.approx(0.67),
@@ -185,9 +185,9 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
         "lost_timeout_s": 2.5,
         "coast_s": 0.3,
     }
-    plain = make_tracker(card, load_config(None, {}))
+    plain = make_tracker(card.thresholds, load_config(None, {}))
     assert (plain["high_score"], plain["low_score"]) == (0.5, 0.3)
-    high = make_tracker(card, load_config(None, {"detector": {"score_threshold": 0.95}}))
+    high = make_tracker(card.thresholds, load_config(None, {"detector": {"score_threshold": 0.95}}))
     assert 0.95 < high["new_score"] < 1  # or no face would ever begin
 
 
@@ -204,14 +204,32 @@ def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPa
         "tracker": {"keyframe_interval": 7, "lost_timeout_s": 0.25},
         "cpu": {"threads": 3, "spinning": True},
     }
-    source, _, steps, card = build(load_config(None, settings))
-    source.close()
+    parts = build(load_config(None, settings))
+    parts.close()
+    steps = parts.pipeline
     assert asked == {"threads": 3, "spinning": True, "input_size": (64, 64)}
-    assert card.name == "edgeface-detector"
+    assert parts.facts == {
+        "backend": "fake",
+        "detector": "edgeface-detector",
+        "landmarks": "none",
+        "precision": "fp32",
+    }
     assert [steps.schedule.is_due(age) for age in (6, 7)] == [False, True]
     detector = FakeDetector(detections(BOX), None)
     steps.detector = detector
     assert [len(faces(steps.step(frame(number)))["faces"]) for number in range(18)] == [1] * 8 + [0] * 10
+
+
+def test_what_was_built_is_closed_whatever_happens() -> None:
+    class Stubborn(FakeSource):
+        def close(self) -> None:
+            super().close()
+            raise OSError("the driver hangs")
+
+    source, engine = Stubborn([]), FakeEngine({}, (64, 64))
+    with pytest.raises(OSError, match="hangs"):
+        Parts(source, pipeline(FakeDetector(detections())), engine, {}).close()
+    assert (source.closed, engine.closed) == (True, True)
 
 
 def test_a_stretch_card_is_not_letterboxed() -> None:
