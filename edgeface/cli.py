@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that lay over the configuration file; shared with `edgeface-bench`."""
     parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    parser.add_argument("--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://...")
+    parser.add_argument(
+        "--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://..., scenario:NAME"
+    )
     parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
     parser.add_argument("--landmarks", metavar="CARD|none", help="facial landmarks; only none in this version")
     parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")

@@ -102,13 +102,28 @@ class SourceUri(msgspec.Struct, frozen=True):
     fps: float = 0.0  # pictures: how many a second; files: instead of the file's own rate
 
 
+class ScenarioUri(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source URI of a scenario taken apart: `scenario:NAME?faces=5&seed=1`."""
+
+    name: str  # one of SCENES
+    faces: Annotated[int, Meta(ge=0, le=500)] = 5
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 1
+    fps: Annotated[float, Meta(ge=0.1, le=1000)] = 30.0
+    frames: Annotated[int, Meta(ge=1, le=1_000_000)] = 300
+    loop: bool = False
+    pace: bool = True
+
+
+# what edgeface/scenario/ has, said here because a wrong name is a wrong configuration
+SCENES = ("crossing", "crowd", "occlusion", "shake", "leave-and-return", "approach", "plain", "hard", "slow")
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def parse_source(uri: str) -> SourceUri:
+def parse_source(uri: str) -> SourceUri | ScenarioUri:
     """Take a source URI apart: `demo:`, a path, `file://`, `images:GLOB`, a number, `v4l2://`, `rtsp://`, `http://`.
 
-    `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures. Raises ConfigError.
+    `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures; for `scenario:NAME` see ScenarioUri. Raises
+    ConfigError.
     """
     if Path(uri).expanduser().exists():  # whatever its name looks like
         return _file(uri, {})
@@ -120,7 +135,9 @@ def parse_source(uri: str) -> SourceUri:
         return SourceUri("camera", uri[len("v4l2:") :].removeprefix("//"))
     if uri.isdecimal():
         return SourceUri("camera", f"/dev/video{int(uri)}")
-    if scheme in ("csi", "scenario"):
+    if scheme == "scenario":
+        return _scenario(uri)
+    if scheme == "csi":
         raise ConfigError(f"source {uri!r}: {scheme}: is not built into this version")
     target, options = _options(uri)
     if scheme == "demo":
@@ -134,9 +151,25 @@ def parse_source(uri: str) -> SourceUri:
         if not target.startswith("/"):
             raise ConfigError(f"source {uri!r}: expected file:///absolute/path")
     elif scheme and not Path(target).expanduser().exists():
-        known = "demo:, a path, file:///path, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://"
+        known = (
+            "demo:, a path, file:///path, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://, scenario:NAME"
+        )
         raise ConfigError(f"source {uri!r}: unknown scheme {scheme!r}; expected {known}")
     return _file(target, options)
+
+
+def _scenario(uri: str) -> ScenarioUri:
+    name, _, query = uri.partition(":")[2].partition("?")
+    if name not in SCENES:
+        raise ConfigError(f"source {uri!r}: expected scenario:NAME with one of {', '.join(SCENES)}; found {name!r}")
+    pairs = [("name", name), *parse_qsl(query, keep_blank_values=True)]
+    settings = dict(pairs)
+    if len(settings) < len(pairs):
+        raise ConfigError(f"source {uri!r}: expected each key once")
+    try:
+        return msgspec.convert(settings, ScenarioUri, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"source {uri!r}: {error}") from error
 
 
 def _file(path: str, options: dict[str, Any]) -> SourceUri:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeface import boxes
-from edgeface.config import Config, parse_source
+from edgeface.config import Config, ScenarioUri, parse_source
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
@@ -142,13 +142,18 @@ def build(config: Config) -> Parts:
         raise ConfigError(f"backend {config.backend!r} is not built into this version")
     if config.landmarks != "none":
         raise ConfigError(f"landmarks {config.landmarks!r}: landmarks are not built into this version; expected 'none'")
+    uri = parse_source(config.source)
+    if isinstance(uri, ScenarioUri):
+        from edgeface.scenario import source as scenario
+
+        pipeline = _pipeline(scenario.ScenarioDetector(), Thresholds(), config)
+        return Parts(scenario.open_source(uri), pipeline, None, _facts("scenario", "scenario", "none"))
     try:
         from edgeface.cpu.engine import open_engine
         from edgeface.cpu.source import open_source
     except ImportError as error:
         raise ConfigError(f"the cpu backend lacks {error.name or error}: pip install 'edgeface[cpu]'") from error
 
-    uri = parse_source(config.source)
     card = find_card(config.detector.card, config.engines)
     engine = open_engine(card, config.detector.input_size, threads=config.cpu.threads, spinning=config.cpu.spinning)
     pipeline = _pipeline(make_detector(card, engine, config), card.thresholds, config)

@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "values"},
     {"seams", "model_card", "config", "boxes", "kalman", "pacing"},
     {"decoders", "clustering", "association", "message"},
-    {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "cpu", "cuda"},
+    {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "scenario", "cpu", "cuda"},
     {"pipeline"},
     {"daemon", "bench"},
     {"cli"},

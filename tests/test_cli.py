@@ -7,12 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
-from test_daemon import start
+from test_daemon import collect, is_state, start
 
 from edgeface import __version__, bench
+from edgeface.boxes import iou
 from edgeface.cli import main
+from edgeface.client import Subscriber
+from edgeface.scenario.scenes import make_scene
 
 
 def edgeface(*arguments: str) -> list[str]:
@@ -68,6 +72,65 @@ def test_the_sample_subscriber(endpoint: str) -> None:
     daemon.terminate()
     daemon.wait(5)
     assert any(line.startswith("frame ") and ": face 1 at " in line for line in lines)
+
+
+def test_a_scenario_on_the_bus_can_be_held_against_its_truth(endpoint: str) -> None:
+    scene = make_scene("crossing", faces=4, seed=2)
+    with Subscriber(endpoint) as bus:
+        source = "scenario:crossing?faces=4&seed=2&pace=0&loop=1"
+        daemon = start("--source", source, "--endpoint", endpoint, "--keyframe-interval", "1")
+        messages = collect(bus, is_state("ready"))
+        messages += collect(bus, lambda topic, body: topic == "faces" and body["frame_id"] > 900)
+        daemon.terminate()
+        assert daemon.wait(5) == 0
+    status = next(body for topic, body in messages if is_state("ready")(topic, body))
+    facts = {"backend": "scenario", "detector": "scenario", "landmarks": "none", "precision": "none"}
+    assert status.items() >= facts.items()
+    found = total = 0
+    for topic, body in messages:
+        if topic == "faces":
+            truth = scene.truth_xyxy[body["frame_id"] % 300]
+            boxes = np.array([face["xyxy"] for face in body["faces"]], np.float32).reshape(-1, 4)
+            found += int((np.max(iou(truth, boxes), axis=1, initial=0) > 0.5).sum())
+            total += len(truth)
+            assert all(len(face["keypoints"]) == 5 for face in body["faces"] if face["source"] == "detector")
+    assert total > 100
+    assert found > 0.9 * total
+
+
+def test_a_scenario_runs_without_the_packages_of_the_backend(endpoint: str) -> None:
+    program = (
+        "import sys\nsys.modules['cv2'] = sys.modules['onnxruntime'] = None  # as if they were not installed\n"
+        "from edgeface.cli import main\ncode = main(sys.argv[1:])\n"
+        "print(code, *(name for name in sys.modules if name.startswith('edgeface.cpu')))\n"
+    )
+    arguments = ["run", "--source", "scenario:crossing?pace=0", "--endpoint", endpoint]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+    assert "scenario:crossing has ended" in done.stderr
+
+
+def test_an_unknown_scene_is_78(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--source", "scenario:party"]) == 78
+    assert "crossing, crowd, occlusion" in capsys.readouterr().err
+
+
+def test_bench_times_tracker_and_messages_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported: dict[str, str] = {}
+    monkeypatch.setattr(bench, "import_times", lambda programs: imported.update(programs) or {})
+    target = tmp_path / "bench.json"
+    source = "scenario:crowd?faces=50&pace=0&loop=1"
+    assert bench.main(["--source", source, "--frames", "30", "--warm-up", "3", "--json", str(target)]) == 0
+    report = json.loads(target.read_text())
+    assert set(report["stages_ms"]) == {"read", "detect", "track: update", "track: predict", "step", "publish"}
+    assert (report["backend"], report["detector"], report["precision"]) == ("scenario", "scenario", "none")
+    assert (report["input_size"], report["threads"]) == (None, None)
+    assert report["mean_faces"] > 40
+    assert f"{source} without a network, keyframe every 3" in capsys.readouterr().out
+    assert "edgeface.scenario" in imported["daemon"]
+    assert "edgeface.cpu" not in imported["daemon"]  # it may not be installed
 
 
 def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeface.config import load_config, parse_source
+from edgeface.config import ScenarioUri, load_config, parse_source
 from edgeface.errors import ConfigError
 
 
@@ -122,7 +122,41 @@ def test_wrong_sources_are_refused(uri: str) -> None:
         parse_source(uri)
 
 
-@pytest.mark.parametrize("uri", ["csi://0", "scenario:crossing?seed=1"])
-def test_sources_that_are_not_built_yet_say_so(uri: str) -> None:
-    with pytest.raises(ConfigError, match="not built into this version"):
+def test_scenarios_and_their_options() -> None:
+    assert parse_source("scenario:crossing") == ScenarioUri("crossing", 5, 1, 30.0, 300, False, True)
+    options = "faces=0&seed=4294967295&fps=12.5&frames=1000000&loop=1&pace=0"
+    assert parse_source(f"scenario:leave-and-return?{options}") == ScenarioUri(
+        "leave-and-return", 0, 2**32 - 1, 12.5, 1_000_000, True, False
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("scenario:party?seed=1", "expected scenario:NAME with one of crossing, crowd, .*, slow; found 'party'"),
+        ("scenario:", "expected scenario:NAME with one of crossing"),
+        ("scenario:crowd?facs=3", "unknown field `facs`"),
+        ("scenario:crowd?faces=501", r"<= 500 - at `\$.faces`"),
+        ("scenario:crowd?faces=-1", r">= 0 - at `\$.faces`"),
+        ("scenario:crowd?faces=", r"Expected `int`, got `str` - at `\$.faces`"),
+        ("scenario:crowd?seed=-1", r">= 0 - at `\$.seed`"),
+        ("scenario:crowd?seed=4294967296", r"at `\$.seed`"),
+        ("scenario:crowd?fps=0.09", r">= 0.1 - at `\$.fps`"),
+        ("scenario:crowd?fps=1001", r"at `\$.fps`"),
+        ("scenario:crowd?fps=nan", r"at `\$.fps`"),
+        ("scenario:crowd?frames=0", r">= 1 - at `\$.frames`"),
+        ("scenario:crowd?frames=1000001", r"at `\$.frames`"),
+        ("scenario:crowd?loop=2", r"at `\$.loop`"),
+        ("scenario:crowd?seed=1&seed=2", "each key once"),
+        ("scenario:crowd?name=shake", "each key once"),
+    ],
+)
+def test_wrong_scenarios_are_refused(uri: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
         parse_source(uri)
+    assert uri in str(caught.value)
+
+
+def test_sources_that_are_not_built_yet_say_so() -> None:
+    with pytest.raises(ConfigError, match="not built into this version"):
+        parse_source("csi://0")

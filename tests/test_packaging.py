@@ -48,6 +48,7 @@ def test_the_wheel_holds_the_networks_cards_and_clip_and_nothing_restricted(whee
         "edgeface/demo/demo.mp4",
         "edgeface/demo/demo.json",
         "edgeface/py.typed",
+        "edgeface/scenario/scenes.py",
     ):
         assert needed in names
     assert any(name.endswith("licenses/NOTICE") or name.endswith("dist-info/NOTICE") for name in names)

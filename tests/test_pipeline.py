@@ -220,6 +220,30 @@ def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPa
     assert [len(faces(steps.step(frame(number)))["faces"]) for number in range(18)] == [1] * 8 + [0] * 10
 
 
+def test_a_scenario_needs_neither_engine_nor_card() -> None:
+    settings = {
+        "source": "scenario:crowd?faces=20&pace=0",
+        "tracker": {"keyframe_interval": 4},
+        "detector": {"card": "nobody"},
+    }
+    parts = build(load_config(None, settings))
+    assert parts.engine is None
+    assert parts.facts == {"backend": "scenario", "detector": "scenario", "landmarks": "none", "precision": "none"}
+    bodies = [faces(parts.pipeline.step(parts.source.read(1.0))) for _ in range(9)]
+    assert [number for number, body in enumerate(bodies) if body["keyframe"]] == [0, 4, 8]
+    assert all(len(body["faces"]) > 14 for body in bodies)
+    parts.close()
+
+
+def test_a_scenario_has_a_usual_detectors_operating_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, float] = {}
+    monkeypatch.setattr("edgeface.pipeline.ByteTracker", lambda **options: asked.update(options))
+    build(load_config(None, {"source": "scenario:crowd"}))
+    assert (asked["high_score"], asked["low_score"]) == (0.5, 0.1)
+    build(load_config(None, {"source": "scenario:crowd", "detector": {"score_threshold": 0.7}}))
+    assert (asked["high_score"], asked["low_score"]) == (0.7, 0.1)
+
+
 def test_what_was_built_is_closed_whatever_happens() -> None:
     class Stubborn(FakeSource):
         def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What every Source does; then files, pictures and live streams on the CPU backend."""
+"""What every Source does; then files, pictures and live streams on the CPU backend (scenarios: test_scenario.py)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from fakes import FakeSource, frame
 from edgeface.config import parse_source
 from edgeface.cpu.source import LiveSource, open_source
 from edgeface.errors import ConfigError, EndOfStream, SourceError
+from edgeface.scenario import source as scenario
 from edgeface.seams import Source
-from edgeface.values import Frame
+from edgeface.values import Detections, Frame
 
 DEMO_FRAMES = 300
 
@@ -40,7 +41,7 @@ def read_all(source: Source) -> list[Frame]:
             return frames
 
 
-@pytest.fixture(params=["fake", "film", "pictures", "live"])
+@pytest.fixture(params=["fake", "film", "pictures", "live", "scenario"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     opened: Source
     if request.param == "fake":
@@ -49,6 +50,8 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
         opened = open_source(parse_source("demo:?pace=0"))
     elif request.param == "pictures":
         opened = open_source(parse_source(f"images:{write_pictures(tmp_path, 20)}/*.png?pace=0"))
+    elif request.param == "scenario":
+        opened = scenario.open_source(parse_source("scenario:crossing?pace=0"))
     else:
         opened = LiveSource(FakeCapture)
     yield opened
@@ -89,8 +92,12 @@ def test_frames_have_rising_numbers_and_stamps(source: Source) -> None:
 def test_a_frame_says_its_size_and_format(source: Source) -> None:
     item = source.read(2.0)
     assert item is not None
-    assert item.pixels.shape == (item.height, item.width, 3)
-    assert item.format == "bgr8"
+    if item.format == "scenario":
+        assert isinstance(item.pixels, Detections)
+        assert (item.width, item.height) == (1920, 1080)
+    else:
+        assert item.format == "bgr8"
+        assert item.pixels.shape == (item.height, item.width, 3)
     assert item.capture_clock in ("pts", "dequeue")
 
 
