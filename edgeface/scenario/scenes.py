@@ -137,8 +137,8 @@ def _walk(
     centre = rng.uniform([60, 60], [WIDTH - 60, HEIGHT - 60], (faces, 2))
     angle, pace = rng.uniform(0, 2 * np.pi, faces), rng.uniform(*speed, faces)
     velocity = np.stack([np.cos(angle), np.sin(angle)], axis=1) * pace[:, None]
-    near, far = size / 2, (WIDTH, HEIGHT) - size / 2
-    gap_left = np.zeros(faces, np.int64)
+    near, far = size / 2, np.array([WIDTH, HEIGHT]) - size / 2
+    gap_left: I64 = np.zeros(faces, np.int64)
     while True:
         velocity = velocity + rng.normal(0, 0.05, velocity.shape)
         centre = centre + velocity
@@ -147,7 +147,7 @@ def _walk(
         truth = np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
         if gap:
             begins = (gap_left == 0) & (rng.random(faces) < gap)
-            gap_left[begins] = rng.integers(10, 21, begins.sum())
+            gap_left[begins] = rng.integers(10, 21, int(begins.sum()))
         seen = (rng.random(faces) >= 0.1) & (gap_left == 0)
         gap_left = np.maximum(gap_left - 1, 0)
         xyxy, score = _report(rng, centre, size, poor)
