@@ -95,7 +95,7 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
     watch.wrap(pipeline.detector, "detect", "detect")
     for owner, inner, stage in (
         (pipeline.detector, "decode", "decode"),
-        (pipeline.detector, "nms", "nms"),
+        (pipeline.detector, "merge", "merge"),
         (engine, "infer", "infer"),
         (engine, "crop", "infer: crop"),
         (engine, "run", "infer: network"),

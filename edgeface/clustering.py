@@ -72,7 +72,7 @@ def tao_dbscan(
     xyxy, score, keypoints = _strongest(xyxy, score, keypoints, top_k)
     near = _near(xyxy, 1 - eps, _TAO_UNION_PX2)
     weight: F64 = np.einsum("ij,j->i", near, score.astype(np.float64))  # by parts; a product would copy the matrix
-    core = (weight >= min_samples) & near.diagonal()  # a box without an area is nobody's neighbour, nor its own
+    core = weight >= min_samples
     label = _label(near, core, chained=True)
     _join_borders(near, core, label)
     found = _merge(label, xyxy, score, keypoints)

@@ -14,6 +14,27 @@ from msgspec import Meta
 from edgeface.errors import ConfigError
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Inner = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class DeepstreamDbscanConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """DeepStream's clustering; the keys are nvinfer's."""
+
+    pre_cluster_threshold: Inner = 0.2
+    eps: Inner = 0.7
+    min_boxes: Annotated[int, Meta(ge=1, le=1000)] = 1
+    min_score: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    athr: bool = True
+
+
+class TaoDbscanConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TAO's clustering; the keys are those of its inference specifications."""
+
+    coverage_threshold: Inner = 0.005
+    eps: Inner = 0.3
+    min_samples: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    confidence_threshold: Annotated[float, Meta(ge=0, le=1000)] = 0.9
+    min_height: Annotated[float, Meta(ge=0, le=8192)] = 4.0
 
 
 class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,8 +43,11 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     card: str = "edgeface-detector"
     input_size: tuple[Annotated[int, Meta(ge=32, le=8192)], Annotated[int, Meta(ge=32, le=8192)]] | None = None
     score_threshold: Share | None = None
+    clustering: Literal["nms", "deepstream_dbscan", "tao_dbscan"] = "nms"
     nms_iou_threshold: Share | None = None
-    max_candidates: Annotated[int, Meta(ge=1, le=10000)] = 400
+    max_candidates: Annotated[int, Meta(ge=1, le=10000)] | None = None  # 400 for nms, 1200 for the others
+    deepstream_dbscan: DeepstreamDbscanConfig = DeepstreamDbscanConfig()
+    tao_dbscan: TaoDbscanConfig = TaoDbscanConfig()
 
 
 class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

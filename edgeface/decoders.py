@@ -19,6 +19,7 @@ from edgeface.seams import Decoder
 from edgeface.values import F32, I64, Candidates
 
 _ABSURD_PX = 1e6  # no box reaches so far from its input
+_CREDIBLE = 0.1  # a weaker score says nothing about the detector's health
 
 Shapes = Mapping[str, tuple[int, ...]]
 Outputs = Mapping[str, NDArray[Any]]
@@ -210,7 +211,8 @@ def _count_invalid(values: NDArray[Any]) -> int:
 def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) -> Candidates:
     """Candidates without the rows that are no boxes: absurd numbers are counted, inside-out ones just go.
 
-    When nothing but inside-out boxes is left, they are counted too: a detector that gives no others is broken.
+    When nothing but inside-out boxes is left, they are counted too: a detector that gives no others is broken. But not
+    the weak ones: TAO's clustering also looks at cells of an empty room, whose distances were never trained.
     """
     upright = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     with np.errstate(all="ignore"):
@@ -220,7 +222,9 @@ def _candidates(crop: I64, xyxy: F32, score: F32, keypoints: F32, invalid: int) 
         sane = (np.abs(xyxy) < _ABSURD_PX).all(axis=1) & (np.abs(keypoints) < _ABSURD_PX).all(axis=(1, 2))
         sane &= np.isfinite(score)
         keep = upright & sane
-        invalid += int(np.count_nonzero(~sane)) if keep.any() else len(score)
+        credible = score >= _CREDIBLE
+        broken = credible & ~(keep & credible).any()
+        invalid += int(np.count_nonzero(~sane | broken))
         crop, xyxy, score, keypoints = crop[keep], xyxy[keep], score[keep], keypoints[keep]
     return Candidates(crop, xyxy, score, keypoints, invalid)
 

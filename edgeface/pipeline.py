@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from edgeface import boxes
+from edgeface import boxes, clustering
 from edgeface.config import Config, ScenarioUri, parse_source
 from edgeface.decoders import make_decoder
-from edgeface.detector import FaceDetector
+from edgeface.detector import FaceDetector, Merge
 from edgeface.errors import ConfigError, OutputError
 from edgeface.message import faces_body
 from edgeface.model_card import Card, Thresholds, find_card
@@ -174,15 +175,48 @@ def _facts(backend: str, detector: str, precision: str) -> dict[str, str]:
 
 
 def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
-    """The detector around an engine; it reports down to the score that keeps a track alive."""
+    """The detector around an engine, with the configured clustering."""
+    merge, score_threshold = _clustering(card, config)
     return FaceDetector(
         engine,
         make_decoder(card, engine.outputs, engine.input_size),
         boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch,
-        score_threshold=_scores(card.thresholds, config)[0],
-        nms_iou_threshold=_either(config.detector.nms_iou_threshold, card.thresholds.nms_iou),
-        max_candidates=config.detector.max_candidates,
+        merge,
+        score_threshold=score_threshold,
     )
+
+
+def _clustering(card: Card, config: Config) -> tuple[Merge, float]:
+    """How candidates are merged, and the score from which on a candidate counts."""
+    detector = config.detector
+    top_k = detector.max_candidates
+    match detector.clustering:
+        case "nms":  # down to the score that keeps a track alive
+            iou_threshold = _either(detector.nms_iou_threshold, card.thresholds.nms_iou)
+            merge = partial(clustering.nms, iou_threshold=iou_threshold, top_k=top_k or 400)
+            return merge, _scores(card.thresholds, config)[0]
+        case "deepstream_dbscan":
+            deepstream = detector.deepstream_dbscan
+            merge = partial(
+                clustering.deepstream_dbscan,
+                eps=deepstream.eps,
+                min_boxes=deepstream.min_boxes,
+                min_score=deepstream.min_score,
+                athr=deepstream.athr,
+                top_k=top_k or 1200,  # every cell of a 736x416 GridBox
+            )
+            return merge, deepstream.pre_cluster_threshold
+        case "tao_dbscan":  # weak cells add to a cluster's sum
+            tao = detector.tao_dbscan
+            merge = partial(
+                clustering.tao_dbscan,
+                eps=tao.eps,
+                min_samples=tao.min_samples,
+                confidence_threshold=tao.confidence_threshold,
+                min_height=tao.min_height,
+                top_k=top_k or 1200,
+            )
+            return merge, tao.coverage_threshold
 
 
 def make_tracker(thresholds: Thresholds, config: Config) -> ByteTracker:

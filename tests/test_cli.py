@@ -140,9 +140,9 @@ def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Cap
     report = json.loads(target.read_text())
     assert report["frames"] == 30
     stages = report["stages_ms"]
-    assert {"read", "infer: crop", "infer: network", "decode", "nms", "detect", "step", "publish"} <= set(stages)
+    assert {"read", "infer: crop", "infer: network", "decode", "merge", "detect", "step", "publish"} <= set(stages)
     assert stages["step"]["runs"] == 30
-    assert stages["detect"]["runs"] == stages["nms"]["runs"] == 10
+    assert stages["detect"]["runs"] == stages["merge"]["runs"] == 10
     assert stages["infer: network"]["p50"] <= stages["detect"]["p50"] <= stages["detect"]["p99"]
     assert report["capture_to_publish_ms"]["p50"] > 0
     assert report["resident_mb"]["peak"] >= report["resident_mb"]["now"] > 20

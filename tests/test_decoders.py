@@ -283,6 +283,18 @@ def test_nothing_but_inside_out_or_absurd_boxes_is_no_empty_room() -> None:
         assert (found.invalid, len(found.score)) == (10, 0)
 
 
+def test_weak_inside_out_boxes_are_an_empty_room() -> None:
+    outputs = empty_gridbox()
+    outputs["output_cov/Sigmoid"][0, 0, :3] = 0.02
+    outputs["output_bbox/BiasAdd"][:] = -1
+    found = decode(GRIDBOX, outputs, (736, 416), 0.005)
+    assert (found.invalid, len(found.score)) == (0, 0)
+    outputs["output_cov/Sigmoid"][0, 0, 0, :2] = 0.2  # these mean it
+    assert decode(GRIDBOX, outputs, (736, 416), 0.005).invalid == 2
+    outputs["output_bbox/BiasAdd"][0, :, 2] = 1  # weak and upright: no proof of health
+    assert decode(GRIDBOX, outputs, (736, 416), 0.005).invalid == 2
+
+
 def test_an_invalid_box_under_a_good_score_is_counted_and_dropped() -> None:
     outputs = empty_scrfd(SCRFD.decoder, (64, 64))
     outputs["score_8"][0, 0] = 0.9

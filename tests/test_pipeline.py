@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from conftest import scrfd_outputs
 from fakes import FakeDetector, FakeEngine, FakeSource, detections, frame, tracker
 
+from edgeface import clustering
 from edgeface.boxes import letterbox, stretch
 from edgeface.config import load_config
 from edgeface.decoders import make_decoder
@@ -172,9 +174,10 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     detector.decode = lambda outputs, score: (
         asked.append((score,)) or make_decoder(card, engine.outputs, (64, 64))(outputs, score)
     )
-    detector.nms = lambda xyxy, score, iou, top: asked.append((iou, top)) or np.zeros(0, np.int64)
     detector.detect(frame(width=64, height=32))
-    assert asked == [(0.21,), (0.33, 17)]
+    assert asked == [(0.21,)]
+    assert detector.merge.func is clustering.nms
+    assert detector.merge.keywords == {"iou_threshold": 0.33, "top_k": 17}
     np.testing.assert_allclose(engine.crops, letterbox((64, 32), (64, 64)))
     monkeypatch.setattr("edgeface.pipeline.ByteTracker", dict)
     assert make_tracker(card.thresholds, config) == {
@@ -189,6 +192,48 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     assert (plain["high_score"], plain["low_score"]) == (0.5, 0.3)
     high = make_tracker(card.thresholds, load_config(None, {"detector": {"score_threshold": 0.95}}))
     assert 0.95 < high["new_score"] < 1  # or no face would ever begin
+
+
+def test_the_settings_of_each_clustering_reach_it() -> None:
+    card = find_card("tao-facedetect")
+    bbox, cov = np.zeros((1, 4, 26, 46), np.float32), np.zeros((1, 1, 26, 46), np.float32)
+    engine = FakeEngine({"bbox": bbox, "cov": cov}, (736, 416))
+
+    def merge(mode: str, **settings: Any) -> dict[str, Any]:
+        detector = make_detector(card, engine, load_config(None, {"detector": {"clustering": mode} | settings}))
+        assert detector.merge.func is getattr(clustering, mode)
+        return detector.merge.keywords
+
+    assert merge("nms") == {"iou_threshold": 0.5, "top_k": 400}
+    usual = {"eps": 0.7, "min_boxes": 1, "min_score": 0.0, "athr": True}
+    assert merge("deepstream_dbscan") == usual | {"top_k": 1200}
+    other = {"eps": 0.2, "min_boxes": 3, "min_score": 0.5, "athr": False}
+    assert merge("deepstream_dbscan", deepstream_dbscan=other, max_candidates=30) == other | {"top_k": 30}
+    usual = {"eps": 0.3, "min_samples": 1.0, "confidence_threshold": 0.9, "min_height": 4.0}
+    assert merge("tao_dbscan") == usual | {"top_k": 1200}
+    other = {"eps": 0.15, "min_samples": 0.5, "confidence_threshold": 0.4, "min_height": 20.0}
+    assert merge("tao_dbscan", tao_dbscan=other, max_candidates=30) == other | {"top_k": 30}
+
+
+@pytest.mark.parametrize(
+    ("settings", "scores"),
+    [
+        ({"clustering": "nms"}, [0.1, 0.2, 0.3]),  # the card's low score
+        ({"clustering": "deepstream_dbscan"}, [0.2, 0.3]),
+        ({"clustering": "deepstream_dbscan", "deepstream_dbscan": {"pre_cluster_threshold": 0.25}}, [0.3]),
+        ({"clustering": "tao_dbscan"}, [0.01, 0.1, 0.2, 0.3]),
+        ({"clustering": "tao_dbscan", "tao_dbscan": {"coverage_threshold": 0.05}}, [0.1, 0.2, 0.3]),
+    ],
+)
+def test_each_clustering_says_which_candidates_count(settings: dict[str, Any], scores: list[float]) -> None:
+    bbox, cov = np.ones((1, 4, 26, 46), np.float32), np.zeros((1, 1, 26, 46), np.float32)
+    cov[0, 0, 10, 10:15] = [0.001, 0.01, 0.1, 0.2, 0.3]
+    engine = FakeEngine({"bbox": bbox, "cov": cov}, (736, 416))
+    detector = make_detector(find_card("tao-facedetect"), engine, load_config(None, {"detector": settings}))
+    asked: list[np.ndarray] = []
+    detector.merge = lambda xyxy, score, keypoints: asked.append(score) or Detections(xyxy, score, keypoints)
+    detector.detect(frame())
+    np.testing.assert_allclose(asked[0], scores)
 
 
 def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,13 +323,15 @@ def test_parts_that_are_not_built_say_so(flags: dict[str, str]) -> None:
 # --- the detector
 
 
-def scrfd_detector(outputs_size: int = 640, **changes: Any) -> tuple[FaceDetector, FakeEngine]:
+MERGE = partial(clustering.nms, iou_threshold=0.4, top_k=400)
+
+
+def scrfd_detector(outputs_size: int = 640) -> tuple[FaceDetector, FakeEngine]:
     card = find_card("scrfd-500m-kps")
     outputs = scrfd_outputs(outputs_size)
     engine = FakeEngine(outputs, (outputs_size, outputs_size))
     decode = make_decoder(card, engine.outputs, engine.input_size)
-    options = {"score_threshold": 0.5, "nms_iou_threshold": 0.4, "max_candidates": 400} | changes
-    return FaceDetector(engine, decode, letterbox, **options), engine
+    return FaceDetector(engine, decode, letterbox, MERGE, score_threshold=0.5), engine
 
 
 def test_detections_are_in_frame_pixels() -> None:
@@ -297,6 +344,17 @@ def test_detections_are_in_frame_pixels() -> None:
     np.testing.assert_allclose(engine.crops, [[0, 0, 1280, 1280]])
     np.testing.assert_allclose(found.xyxy, [[640 - 64, 320 - 64, 640 + 64, 320 + 64]])
     np.testing.assert_allclose(found.keypoints, np.full((1, 5, 2), [640 + 32, 320 + 32]))
+
+
+def test_a_crop_anywhere_in_the_frame_maps_back() -> None:
+    _, engine = scrfd_detector()
+    decode = make_decoder(find_card("scrfd-500m-kps"), engine.outputs, engine.input_size)
+    crop = np.array([[100, 50, 100 + 1280, 50 + 1920]], np.float32)
+    outputs = engine.infer(frame(), crop)
+    outputs["score_32"][0, 0], outputs["bbox_32"][0, 0], outputs["kps_32"][0, 0] = 0.9, 1, 0.5
+    found = FaceDetector(engine, decode, lambda *_: crop, MERGE, score_threshold=0.5).detect(frame())
+    np.testing.assert_allclose(found.xyxy, [[100 - 64, 50 - 96, 100 + 64, 50 + 96]])
+    np.testing.assert_allclose(found.keypoints, np.full((1, 5, 2), [100 + 32, 50 + 48]))
 
 
 def test_overlapping_candidates_become_one_face_best_first() -> None:
@@ -326,7 +384,7 @@ def test_a_stretched_input_scales_each_axis_by_itself() -> None:
     bbox, cov = np.zeros((1, 4, 26, 46), np.float32), np.zeros((1, 1, 26, 46), np.float32)
     engine = FakeEngine({"bbox": bbox, "cov": cov}, (736, 416))
     decode = make_decoder(card, engine.outputs, engine.input_size)
-    detector = FaceDetector(engine, decode, stretch, score_threshold=0.2, nms_iou_threshold=0.5, max_candidates=20)
+    detector = FaceDetector(engine, decode, stretch, MERGE, score_threshold=0.2)
     cov[0, 0, 10, 20], bbox[0, :, 10, 20] = 0.9, 1
     found = detector.detect(frame(width=1472, height=416))
     np.testing.assert_allclose(found.xyxy, [[2 * (320.5 - 35), 160.5 - 35, 2 * (320.5 + 35), 160.5 + 35]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from fakes import frame
 
 from edgeface.boxes import letterbox
+from edgeface.clustering import nms
 from edgeface.cpu.engine import open_engine
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
@@ -83,7 +85,8 @@ def test_equal_to_the_reference(data: Path, network: str) -> None:
     card = msgspec.structs.replace(find_card("scrfd-500m-kps"), onnx=path.name, sha256="", folders=(str(path.parent),))
     engine = open_engine(card, None, threads=2, spinning=False)
     decode = make_decoder(card, engine.outputs, engine.input_size)
-    detector = FaceDetector(engine, decode, letterbox, score_threshold=0.5, nms_iou_threshold=0.4, max_candidates=1000)
+    merge = partial(nms, iou_threshold=0.4, top_k=1000)
+    detector = FaceDetector(engine, decode, letterbox, merge, score_threshold=0.5)
     reference = Reference(path)
     faces = 0
     for name, picture in pictures(data):
