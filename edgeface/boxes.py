@@ -6,21 +6,25 @@ from 10 to 20 is 10 pixels wide (never +1).
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
-from edgeface.values import F32, I64
+from edgeface.values import F32, F64, I64
+
+Floats = TypeVar("Floats", F32, F64)
 
 _NMS_BLOCK = 32  # how many of the best boxes suppress in one go
 
 
-def area(xyxy: F32) -> F32:
+def area(xyxy: Floats) -> Floats:
     """Areas [n] of boxes [n, 4]; an inside-out box has area 0."""
     size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
-    product: F32 = size[:, 0] * size[:, 1]
+    product: Floats = size[:, 0] * size[:, 1]
     return product
 
 
-def iou(a: F32, b: F32) -> F32:
+def iou(a: Floats, b: Floats) -> Floats:
     """Intersection over union [n, m] of boxes a [n, 4] and b [m, 4]; 0 where both areas are 0."""
     ax1, ay1, ax2, ay2 = a.T[:, :, None]
     bx1, by1, bx2, by2 = np.ascontiguousarray(b.T)
@@ -28,7 +32,7 @@ def iou(a: F32, b: F32) -> F32:
     height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
     union = area(a)[:, None] + area(b) - intersection
-    ratio: F32 = intersection / np.maximum(union, np.finfo(np.float32).tiny)
+    ratio: Floats = intersection / np.maximum(union, np.finfo(np.float32).tiny)
     return ratio
 
 

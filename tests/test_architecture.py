@@ -14,10 +14,10 @@ PACKAGE = ROOT / "edgeface"
 LAYERS = [
     {"errors", "values"},
     {"seams", "model_card", "config", "boxes", "kalman", "pacing"},
-    {"decoders", "clustering", "association", "message"},
-    {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "scenario", "cpu", "cuda"},
+    {"decoders", "clustering", "association", "message", "metrics"},
+    {"detector", "tracker", "smoothing", "landmarks", "publisher", "service", "scenario", "mot", "cpu", "cuda"},
     {"pipeline"},
-    {"daemon", "bench"},
+    {"daemon", "bench", "evaluate"},
     {"cli"},
 ]
 EXCEPTIONS = {
