@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeface import __version__, message
@@ -32,11 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listen.add_argument("--topic", choices=message.TOPICS, help="only this topic (default: all)")
     listen.add_argument("--max-messages", type=_count, default=0, metavar="N", help="stop after N messages")
     listen.set_defaults(verb_function=_listen)
+
+    evaluate = verbs.add_parser("evaluate", help="how good is it, held against the truth")
+    tracking = evaluate.add_subparsers(dest="what", required=True, metavar="WHAT").add_parser(
+        "tracking", help="HOTA, IDF1, MOTA, id switches of a run, by default on the demo clip, or of a file"
+    )
+    add_pipeline_arguments(tracking)
+    tracking.add_argument("--truth", type=Path, metavar="FILE", help="MOTChallenge text; the demo clip needs none")
+    tracking.add_argument("--tracks", type=Path, metavar="FILE", help="MOTChallenge text: evaluate this, run nothing")
+    tracking.add_argument("--max-frames", type=_count, default=0, metavar="N", help="only the first N frames")
+    tracking.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    tracking.add_argument("--write", type=Path, metavar="FILE", help="write the tracks there, as MOTChallenge text")
+    tracking.add_argument("--write-truth", type=Path, metavar="FILE", help="write the truth of the run likewise")
+    tracking.set_defaults(verb_function=_evaluate_tracking, refuse=tracking.error)
     return guarded(parser, arguments)
 
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that lay over the configuration file; shared with `edgeface-bench`."""
+    """The arguments that lay over the configuration file; `edgeface-bench` has them too."""
     parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
     parser.add_argument(
         "--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://..., scenario:NAME"
@@ -110,6 +124,33 @@ def _listen(arguments: argparse.Namespace) -> int:
             print(json.dumps({"topic": topic} | _printable(body)), flush=True)
             if count == arguments.max_messages:
                 break
+    return 0
+
+
+def _evaluate_tracking(arguments: argparse.Namespace) -> int:
+    from edgeface import evaluate, mot
+    from edgeface.config import load_config
+
+    if arguments.tracks is None:
+        config = load_config(arguments.config, overrides(arguments))
+        report, truth, run = evaluate.of_run(config, arguments.truth, arguments.max_frames)
+        texts = [
+            (arguments.write, mot.tracks_text(run.tracks, run.score)),
+            (arguments.write_truth, mot.truth_text(truth.boxes, truth.counts)),
+        ]
+    else:
+        if arguments.truth is None:
+            arguments.refuse("--tracks needs --truth")
+        if arguments.config or arguments.write or arguments.write_truth or overrides(arguments):
+            arguments.refuse("with --tracks nothing is run: only --truth, --max-frames and --json go with it")
+        report, texts = evaluate.of_files(arguments.truth, arguments.tracks, arguments.max_frames), []
+    print(evaluate.table(report))
+    for path, text in [*texts, (arguments.json, json.dumps(report, indent=1) + "\n")]:
+        if path is not None:
+            try:
+                path.write_text(text)
+            except OSError as error:
+                raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return 0
 
 

@@ -182,6 +182,13 @@ def parse_source(uri: str) -> SourceUri | ScenarioUri:
     return _file(target, options)
 
 
+def unpaced(uri: str) -> str:
+    """The source URI of a file or pictures with `pace=0`: as fast as they are read."""
+    _, mark, query = uri.rpartition("?")
+    has_options = mark and parse_qsl(query) and not Path(uri).expanduser().exists()
+    return f"{uri}{'&' if has_options else '?'}pace=0"
+
+
 def _scenario(uri: str) -> ScenarioUri:
     name, _, query = uri.partition(":")[2].partition("?")
     if name not in SCENES:

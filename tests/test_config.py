@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeface.config import ScenarioUri, load_config, parse_source
+from edgeface.config import ScenarioUri, load_config, parse_source, unpaced
 from edgeface.errors import ConfigError
 
 
@@ -172,3 +172,17 @@ def test_wrong_scenarios_are_refused(uri: str, complaint: str) -> None:
 def test_sources_that_are_not_built_yet_say_so() -> None:
     with pytest.raises(ConfigError, match="not built into this version"):
         parse_source("csi://0")
+
+
+@pytest.mark.parametrize("uri", ["demo:", "demo:?pace=1", "demo:?fps=5&pace=1", "images:shot?.png", "film?.mp4?fps=5"])
+def test_any_film_may_be_read_as_fast_as_it_can(uri: str) -> None:
+    before, after = parse_source(uri), parse_source(unpaced(uri))
+    assert not after.pace
+    assert (after.kind, after.target, after.fps) == (before.kind, before.target, before.fps)
+
+
+def test_a_file_that_is_named_like_an_option_may_be_read_so_too(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4?fps=5"
+    path.touch()
+    source = parse_source(unpaced(str(path)))
+    assert (source.target, source.pace, source.fps) == (str(path), False, 0)
