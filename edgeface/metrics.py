@@ -36,7 +36,7 @@ class Trajectories:
 
 def trajectories(rows: Sequence[Sequence[float]]) -> Trajectories:
     """Rows of frame, id, left, top, right, bottom, in any order."""
-    table = np.array(rows, float).reshape(-1, 6)
+    table: F64 = np.array(rows, float).reshape(-1, 6)
     table = table[np.argsort(table[:, 0], kind="stable")]
     return Trajectories(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:])
 
@@ -95,7 +95,7 @@ def overlaps(truth: Trajectories, tracks: Trajectories) -> Overlaps:
     steps = np.intersect1d(truth.frame, tracks.frame)
     true_ends = np.searchsorted(truth.frame, np.stack([steps, steps + 1]))
     track_ends = np.searchsorted(tracks.frame, np.stack([steps, steps + 1]))
-    parts = [np.zeros((3, 0), np.int64)]
+    parts: list[I64] = [np.zeros((3, 0), np.int64)]
     shares: list[F64] = [np.zeros(0)]
     for step, ((t0, t1), (k0, k1)) in enumerate(zip(true_ends.T.tolist(), track_ends.T.tolist(), strict=True)):
         share = iou(truth.xyxy[t0:t1], tracks.xyxy[k0:k1])
@@ -106,14 +106,14 @@ def overlaps(truth: Trajectories, tracks: Trajectories) -> Overlaps:
     _, true_face, true_lengths = np.unique(truth.track_id, return_inverse=True, return_counts=True)
     _, track, track_lengths = np.unique(tracks.track_id, return_inverse=True, return_counts=True)
     return Overlaps(
-        step_of,
-        true_row,
-        track_row,
-        true_face[true_row],
-        track[track_row],
-        np.concatenate(shares),
-        true_lengths,
-        track_lengths,
+        step=step_of,
+        true_row=true_row,
+        track_row=track_row,
+        true_face=true_face[true_row],
+        track=track[track_row],
+        iou=np.concatenate(shares),
+        true_lengths=true_lengths,
+        track_lengths=track_lengths,
     )
 
 
@@ -159,6 +159,7 @@ def identity(pairs: Overlaps) -> Identity:
     """Identity figures."""
     face, track, which = _id_pairs(pairs)
     together = np.bincount(which[pairs.iou >= IOU_THRESHOLD], minlength=len(face))
+    face, track, together = (values[together > 0] for values in (face, track, together))
     right = int(together[_best(np.zeros_like(face), face, track, together.astype(float))].sum())
     boxes, track_boxes = int(pairs.true_lengths.sum()), int(pairs.track_lengths.sum())
     return Identity(
@@ -171,8 +172,7 @@ def hota(pairs: Overlaps) -> Hota:
     boxes, track_boxes = int(pairs.true_lengths.sum()), int(pairs.track_lengths.sum())
     of_true = np.bincount(pairs.true_row, pairs.iou, boxes)[pairs.true_row]
     of_track = np.bincount(pairs.track_row, pairs.iou, track_boxes)[pairs.track_row]
-    rivals = of_true + of_track - pairs.iou
-    share = np.divide(pairs.iou, rivals, out=np.zeros(len(rivals)), where=rivals > _EPS)
+    share = pairs.iou / (of_true + of_track - pairs.iou)
     face, track, which = _id_pairs(pairs)
     common = np.bincount(which, share, len(face))
     lengths = pairs.true_lengths[face] + pairs.track_lengths[track]
@@ -202,7 +202,7 @@ def _id_pairs(pairs: Overlaps) -> tuple[I64, I64, I64]:
 def _continued_matches(pairs: Overlaps) -> I64:
     """CLEAR's matches: a face keeps the track it had in the step before if it can; then the greatest overlap counts."""
     near = np.flatnonzero(pairs.iou >= IOU_THRESHOLD - _EPS)
-    chosen = [np.zeros(0, np.int64)]
+    chosen: list[I64] = [np.zeros(0, np.int64)]
     before = np.full(len(pairs.true_lengths), -1)  # each face's track in the step before
     before_step = -1
     for part in _runs(pairs.step[near]):
@@ -225,7 +225,8 @@ def _best(group: I64, row: I64, column: I64, gain: F64) -> I64:
     and columns have only each other; the solver sees the others alone.
     """
     alone = (np.bincount(row)[row] == 1) & (np.bincount(column)[column] == 1)
-    chosen, rest = [np.flatnonzero(alone)], np.flatnonzero(~alone)
+    chosen: list[I64] = [np.flatnonzero(alone)]
+    rest = np.flatnonzero(~alone)
     for part in _runs(group[rest]):
         pairs = rest[part]
         rows, r = np.unique(row[pairs], return_inverse=True)

@@ -24,6 +24,7 @@ SEQUENCES: dict[str, dict[str, Any]] = {
     "switches": {"seed": 1, "swaps": 0.2, "misses": 0.15, "marks": True},
     "gaps": {"seed": 2, "gaps": True, "swaps": 0.05, "misses": 0.1},
     "loose": {"seed": 3, "noise": 0.12, "clutter": 0.6, "misses": 0.3, "swaps": 0.05},
+    "crowded": {"seed": 7, "field": 20, "noise": 0.15, "misses": 0.2, "swaps": 0.1},
     "hidden": {"seed": 4, "noise": 0.06, "clutter": 0.3, "hidden": True},
 }
 NAMES = {  # edgeface's -> TrackEval's
@@ -60,6 +61,7 @@ def sequence(
     *,
     faces: int = 4,
     frames: int = 30,
+    field: float = 200,
     noise: float = 0.03,
     misses: float = 0.05,
     clutter: float = 0.1,
@@ -68,14 +70,14 @@ def sequence(
     marks: bool = False,
     hidden: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """Lines of truth and of tracks: faces that cross a small field, some of them late.
+    """Lines of truth and of tracks: faces that cross a field, some of them late; pixels.
 
     `noise` is a share of the size; `misses`, `clutter` (a box on nobody) and `swaps` (two faces exchange their tracks,
     or one gets a new track) are chances a frame. `gaps`: frames without truth, without tracks, without both. `marks`:
     some true boxes are marked 0. `hidden`: some are MOT17's distractors.
     """
     rng = np.random.default_rng(seed)
-    place, speed = rng.uniform(0, 200, (faces, 2)), rng.normal(0, 4, (faces, 2))
+    place, speed = rng.uniform(0, field, (faces, 2)), rng.normal(0, 4, (faces, 2))
     size, first = rng.uniform(30, 80, (faces, 2)), rng.integers(1, frames // 2, faces)
     first[0] = 1
     track, next_track = np.arange(faces) + 1, faces + 1

@@ -77,7 +77,10 @@ def test_a_run_on_the_demo_clip(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert same["false_positives"] == report["false_positives"] + report["track_boxes_on_hidden"]
 
 
-def test_a_film_with_a_truth_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_film_with_a_truth_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("time.sleep")  # nothing waits for a film's own speed
     target = tmp_path / "tracks.txt"
     run = ["evaluate", "tracking", "--source", f"{DEMO}?pace=1", "--max-frames", "6"]
     assert main([*run, "--write", str(target)]) == 0

@@ -23,7 +23,8 @@ def put(folder: Path, text: str) -> Path:
 
 
 def test_columns_order_and_spaces(tmp_path: Path) -> None:
-    path = put(tmp_path, "\ufeff2,7,10,20,30,40,1,1,0.5\n\n1, 3, 1.5, 2, 3, 4\n1 4 0 0 1.0 1e1 0.2\r\n")
+    path = put(tmp_path, "\ufeff2,7,10,20,30,40,1,1,0.5\n\n1, 3, 1.5, 2, 3, 4\n1 4 0 0 1.0 1e1 0\r\n")
+    assert len(read_truth(path).frame) == 2  # without the one that is marked 0
     boxes = read_tracks(path)
     assert boxes.frame.tolist() == [1, 1, 2]
     assert boxes.track_id.tolist() == [3, 4, 7]
