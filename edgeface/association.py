@@ -26,7 +26,7 @@ class Motion:
     start_speed_std: float = 2.0  # of a new face, sizes a second
     start_growth_std: float = 0.3  # of its width and height, sizes a second
     agility: float = 0.5  # change of speed in a second, sizes a second
-    size_agility: float = 0.15  # the same of width and height
+    size_agility: float = 0.2  # the same of width and height
     slack: float = 0.15  # how far off its path a face may be, sizes times the root of the frames (1/30 s) since seen
     slack_frames: float = 12.0  # slack grows no further after so many frames
     off_path_cost: float = 4.0  # for a face that has left its path

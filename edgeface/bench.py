@@ -22,7 +22,7 @@ from edgeface import __version__
 from edgeface.cli import add_pipeline_arguments, guarded, overrides
 from edgeface.config import Config, load_config
 from edgeface.errors import CameraError, ConfigError, EndOfStream
-from edgeface.pipeline import build
+from edgeface.parts import build
 from edgeface.publisher import ZmqPublisher
 
 IMPORTS = {  # by their names in the report: the bare package, the subscriber's part, all that `run` loads

@@ -183,7 +183,8 @@ def parse_source(uri: str) -> SourceUri | ScenarioUri:
 
 
 def unpaced(uri: str) -> str:
-    """The source URI of a file or pictures with `pace=0`: as fast as they are read."""
+    """The source URI of a file, pictures or a scenario with `pace=0`: as fast as they are read."""
+    uri = re.sub(r"(?<=[?&])pace=[01]&|[?&]pace=[01]$", "", uri)
     _, mark, query = uri.rpartition("?")
     has_options = mark and parse_qsl(query) and not Path(uri).expanduser().exists()
     return f"{uri}{'&' if has_options else '?'}pace=0"

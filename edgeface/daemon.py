@@ -16,7 +16,8 @@ import numpy as np
 from edgeface import message, service
 from edgeface.config import Config
 from edgeface.errors import EndOfStream
-from edgeface.pipeline import Pipeline, build
+from edgeface.parts import build
+from edgeface.pipeline import Pipeline
 from edgeface.publisher import ZmqPublisher
 from edgeface.seams import Publisher, Source
 

@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 
 from edgeface import __version__
-from edgeface.config import Config, SourceUri, parse_source, unpaced
+from edgeface.config import Config, ScenarioUri, SourceUri, parse_source, unpaced
 from edgeface.errors import ConfigError, EndOfStream, EngineError, SourceError
 from edgeface.metrics import Trajectories, clear, hota, identity, overlaps, trajectories, without_hidden
 from edgeface.mot import read_tracks, read_truth
-from edgeface.pipeline import Pipeline, build
+from edgeface.parts import build
+from edgeface.pipeline import Pipeline
+from edgeface.scenario.scenes import make_scene
 from edgeface.seams import Source
 from edgeface.values import F64, Bool
 
@@ -60,12 +62,11 @@ def of_run(config: Config, truth_path: Path | None, max_frames: int) -> tuple[Re
     The truth is the source's own unless `truth_path` is given. Raises ConfigError, SourceError, EngineError.
     """
     uri = parse_source(config.source)
-    if uri.kind in ("camera", "stream") or uri.loop:
+    if uri.loop or (isinstance(uri, SourceUri) and uri.kind in ("camera", "stream")):
         raise ConfigError(f"source {config.source!r}: expected one that ends, with the same frames at every run")
-    truth = truth_for(uri) if truth_path is None else _all_count(read_truth(truth_path))
-    source, engine, pipeline, card = build(msgspec.structs.replace(config, source=unpaced(config.source)))
-    with closing(engine), closing(source):
-        run = follow(source, pipeline, max_frames)
+    truth = truth_for(uri, max_frames) if truth_path is None else _all_count(read_truth(truth_path))
+    with closing(build(msgspec.structs.replace(config, source=unpaced(config.source)))) as parts:
+        run = follow(parts.source, parts.pipeline, max_frames)
     last = int(np.max(truth.boxes.frame, initial=0))
     if run.frames < last and run.frames != max_frames:
         raise SourceError(f"source {config.source!r}: ended after frame {run.frames}, but its truth goes on to {last}")
@@ -75,7 +76,7 @@ def of_run(config: Config, truth_path: Path | None, max_frames: int) -> tuple[Re
         "edgeface": __version__,
         "source": config.source,
         "truth": None if truth_path is None else str(truth_path),
-        "detector": card.name,
+        "detector": parts.facts["detector"],
         "keyframe_interval": config.tracker.keyframe_interval,
         "frames": run.frames,
         "looks": run.looks,
@@ -83,8 +84,10 @@ def of_run(config: Config, truth_path: Path | None, max_frames: int) -> tuple[Re
     return about | figures(truth, run.tracks), truth, run
 
 
-def truth_for(uri: SourceUri) -> Truth:
-    """The truth that a source brings with it. Raises ConfigError when it brings none."""
+def truth_for(uri: SourceUri | ScenarioUri, max_frames: int) -> Truth:
+    """The truth that a source brings with it; `max_frames` 0: all. Raises ConfigError when it brings none."""
+    if isinstance(uri, ScenarioUri):
+        return _scenario_truth(uri, min(max_frames or uri.frames, uri.frames))
     if uri.kind == "file" and Path(uri.target) == _DEMO:
         return _demo_truth()
     raise ConfigError(f"source {uri.target!r}: its truth is not known; give it with --truth FILE (MOTChallenge text)")
@@ -161,3 +164,16 @@ def _demo_truth() -> Truth:
     faces = [(number, face) for number, frame in enumerate(frames, 1) for face in frame]
     boxes = trajectories([(number, face["track_id"], *face["xyxy"]) for number, face in faces])
     return Truth(boxes, np.array([face["visible_fraction"] >= OPEN_SHARE for _, face in faces], bool))
+
+
+def _scenario_truth(uri: ScenarioUri, frames: int) -> Truth:
+    """Clipped to the frame, as published boxes are; its faces are those whose centre can be seen."""
+    scene = make_scene(uri.name, faces=uri.faces, seed=uri.seed, fps=uri.fps, frames=frames)
+    limit = np.array([scene.width, scene.height] * 2)
+    shown = zip(scene.truth_id, scene.truth_xyxy, strict=True)
+    rows = [
+        (number, track_id, *box)
+        for number, (ids, xyxy) in enumerate(shown, 1)
+        for track_id, box in zip(ids.tolist(), np.clip(xyxy, 0, limit).tolist(), strict=True)
+    ]
+    return _all_count(trajectories(rows))

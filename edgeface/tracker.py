@@ -171,7 +171,7 @@ class ByteTracker:
         measured_variance = unit * self._motion.measured_variance
         surprise = (measured - state[kalman.X]) ** 2
         turned = surprise > self._motion.turn * (state[kalman.PP] + measured_variance)
-        turned[:, 2:] = False
+        turned[:, 2:] = False  # a box that changes its size once, behind something, does not go on growing
         if turned.any():
             elapsed_s = np.maximum((self._now_ns - rows["seen_ns"]) / 1e9, _SHORTEST_TURN_S)[:, None]
             extra = np.where(turned, surprise, 0)

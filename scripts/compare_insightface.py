@@ -34,7 +34,9 @@ from edgeface.config import Config, load_config
 from edgeface.cpu.engine import OnnxEngine, open_engine
 from edgeface.detector import FaceDetector
 from edgeface.model_card import Card, bundled_engines, load_card
-from edgeface.pipeline import KeyframeSchedule, Pipeline, make_detector, make_tracker
+from edgeface.parts import make_detector, make_tracker
+from edgeface.pipeline import Pipeline
+from edgeface.schedule import KeyframeSchedule
 from edgeface.values import Frame
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from edgeface.config import load_config
-from edgeface.pipeline import build
+from edgeface.parts import build
 
 FRAMES = (0, 75, 150, 225)  # side by side, two rows
 COLOURS = [(80, 200, 80), (80, 80, 240), (240, 160, 60), (200, 80, 200), (60, 200, 220), (160, 160, 160)]

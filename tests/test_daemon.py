@@ -24,7 +24,8 @@ from edgeface import daemon
 from edgeface.client import Subscriber
 from edgeface.daemon import Health, Stop, loop
 from edgeface.errors import EngineError
-from edgeface.pipeline import KeyframeSchedule, Pipeline
+from edgeface.pipeline import Pipeline
+from edgeface.schedule import KeyframeSchedule
 from edgeface.values import Frame
 
 RUN = [sys.executable, "-c", "import sys; from edgeface.cli import main; sys.exit(main())", "run"]

@@ -11,7 +11,7 @@ from conftest import ROOT
 from edgeface.boxes import iou
 from edgeface.config import load_config
 from edgeface.errors import EndOfStream
-from edgeface.pipeline import build
+from edgeface.parts import build
 
 TRUTH = json.loads((ROOT / "edgeface" / "demo" / "demo.json").read_text())["frames"]
 

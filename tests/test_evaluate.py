@@ -15,7 +15,9 @@ from edgeface.config import parse_source
 from edgeface.errors import EngineError, SourceError
 from edgeface.evaluate import follow, truth_for
 from edgeface.mot import read_tracks, truth_text
-from edgeface.pipeline import KeyframeSchedule, Pipeline
+from edgeface.pipeline import Pipeline
+from edgeface.scenario.scenes import make_scene
+from edgeface.schedule import KeyframeSchedule
 
 DEMO = ROOT / "edgeface" / "demo" / "demo.mp4"
 TRUTH = "1,1,0,0,10,10,1,1,1\n2,1,0,0,10,10,1,1,1\n3,1,0,0,10,10,1,1,1\n4,1,0,0,10,10,1,1,1\n"
@@ -123,8 +125,23 @@ def test_a_failing_detector_is_no_poor_tracker() -> None:
         follow(FakeSource([frame(0), frame(1)]), pipeline(detector), 0)
 
 
+def test_a_scenario_brings_its_truth(capsys: pytest.CaptureFixture[str]) -> None:
+    scene = make_scene("leave-and-return", faces=4, seed=3, frames=90)
+    truth = truth_for(parse_source("scenario:leave-and-return?faces=4&seed=3"), 90)
+    assert truth.counts.all()
+    assert [(truth.boxes.frame == number).sum() for number in range(1, 91)] == [len(ids) for ids in scene.truth_id]
+    assert truth.boxes.xyxy.min() >= 0
+    assert (truth.boxes.xyxy <= [1920, 1080, 1920, 1080]).all()
+    assert (
+        main(["evaluate", "tracking", "--source", "scenario:crowd?pace=1&frames=60", "--keyframe-interval", "2"]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "looked at 30 of 60 frames" in said
+    assert "300 boxes of 5 faces" in said
+
+
 def test_the_truth_of_the_demo_clip() -> None:
-    truth = truth_for(parse_source("demo:?pace=0"))
+    truth = truth_for(parse_source("demo:?pace=0"), 0)
     assert len(truth.boxes.frame) == len(truth.counts) == 1094
     assert (truth.boxes.frame[0], truth.boxes.frame[-1]) == (1, 300)
     assert truth.counts.sum() == 887
@@ -138,7 +155,7 @@ def test_the_truth_of_the_demo_clip() -> None:
         (["--source", "0"], "source '0': expected one that ends, with the same frames at every run"),
         (["--source", "rtsp://x/y"], "expected one that ends"),
         (["--source", "demo:?loop=1"], "expected one that ends"),
-        (["--source", "scenario:hard"], "scenario"),
+        (["--source", "scenario:hard?loop=1"], "expected one that ends"),
         (["--truth", "none.txt"], "none.txt: cannot be read"),
         (["--tracks", "none.txt", "--truth", "none.txt"], "none.txt: cannot be read"),
         (["--max-frames", "1", "--write", "/proc/x"], "/proc/x: cannot be written"),

@@ -18,7 +18,9 @@ from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
 from edgeface.model_card import find_card
-from edgeface.pipeline import KeyframeSchedule, Parts, Pipeline, build, make_detector, make_tracker
+from edgeface.parts import Parts, build, make_detector, make_tracker
+from edgeface.pipeline import Pipeline
+from edgeface.schedule import KeyframeSchedule
 from edgeface.values import Detections
 
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -179,7 +181,7 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     assert detector.merge.func is clustering.nms
     assert detector.merge.keywords == {"iou_threshold": 0.33, "top_k": 17}
     np.testing.assert_allclose(engine.crops, letterbox((64, 32), (64, 64)))
-    monkeypatch.setattr("edgeface.pipeline.ByteTracker", dict)
+    monkeypatch.setattr("edgeface.parts.ByteTracker", dict)
     assert make_tracker(card.thresholds, config) == {
         "high_score": 0.62,
         "low_score": 0.21,
@@ -282,7 +284,7 @@ def test_a_scenario_needs_neither_engine_nor_card() -> None:
 
 def test_a_scenario_has_a_usual_detectors_operating_point(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, float] = {}
-    monkeypatch.setattr("edgeface.pipeline.ByteTracker", lambda **options: asked.update(options))
+    monkeypatch.setattr("edgeface.parts.ByteTracker", lambda **options: asked.update(options))
     build(load_config(None, {"source": "scenario:crowd"}))
     assert (asked["high_score"], asked["low_score"]) == (0.5, 0.1)
     build(load_config(None, {"source": "scenario:crowd", "detector": {"score_threshold": 0.7}}))

@@ -13,7 +13,7 @@ from edgeface.boxes import iou
 from edgeface.config import SCENES, Config, parse_source
 from edgeface.errors import EndOfStream
 from edgeface.model_card import Thresholds
-from edgeface.pipeline import make_tracker
+from edgeface.parts import make_tracker
 from edgeface.scenario.motions import HEIGHT, WIDTH
 from edgeface.scenario.scenes import NAMES, Scene, _covered, make_scene
 from edgeface.scenario.source import ScenarioDetector, open_source
