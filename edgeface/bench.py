@@ -188,7 +188,7 @@ def table(report: dict[str, Any]) -> str:
         network = f"{report['detector']} {report['precision']} on {report['backend']}"
         who = f"{network}, input {width}x{height}, {report['threads']} threads"
     lines = [
-        f"edgeface {report['edgeface']}: {who}, keyframe every {report['keyframe_interval']} ({report['machine']})",
+        f"edgeface {report['edgeface']}: {who}, keyframe interval {report['keyframe_interval']} ({report['machine']})",
         f"{'stage':<20}{'p50 ms':>10}{'p99 ms':>10}{'runs':>8}",
         *(f"{name:<20}{row['p50']:>10.3f}{row['p99']:>10.3f}{row['runs']:>8}" for name, row in stages),
         f"{report['frames']} frames, {report['mean_faces']} faces a frame, {report['frames_per_second']} frames/s, "

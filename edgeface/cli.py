@@ -59,7 +59,12 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--landmarks", metavar="CARD|none", help="facial landmarks; only none in this version")
     parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")
     parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
-    parser.add_argument("--keyframe-interval", type=int, metavar="N", help="look at every N-th frame")
+    parser.add_argument(
+        "--keyframe-interval",
+        type=_interval,
+        metavar="N|adaptive",
+        help="look at every N-th frame, or when it is needed",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
 
 
@@ -161,6 +166,10 @@ def _printable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _printable(item) for key, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list) else value
+
+
+def _interval(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _count(text: str) -> int:

@@ -53,12 +53,22 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How faces are followed, in scores and seconds. What is not set is as the card says."""
 
-    keyframe_interval: Annotated[int, Meta(ge=1, le=300)] = 3
+    keyframe_interval: Annotated[int, Meta(ge=1, le=300)] | Literal["adaptive"] = 3
     low_score_threshold: Share | None = None
     new_score_margin: Share = 0.1
     min_hits: Annotated[int, Meta(ge=1, le=100)] = 2
     lost_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
     coast_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
+
+
+class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When to look; all but max_detector_share are for keyframe_interval = "adaptive"."""
+
+    max_age_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    idle_age_s: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    max_uncertainty: Annotated[float, Meta(gt=0, le=10)] = 0.15
+    max_motion: Share = 0.01
+    max_detector_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 class CpuConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +90,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     camera_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 3.0
     detector: DetectorConfig = DetectorConfig()
     tracker: TrackerConfig = TrackerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
     cpu: CpuConfig = CpuConfig()
 
 

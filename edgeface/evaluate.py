@@ -135,7 +135,7 @@ def table(report: Report) -> str:
     """The report as people read it."""
     if "source" in report:
         looks = f"looked at {report['looks']} of {report['frames']} frames"
-        what = f"{report['source']}, {report['detector']}, keyframe every {report['keyframe_interval']}, {looks}"
+        what = f"{report['source']}, {report['detector']}, keyframe interval {report['keyframe_interval']}, {looks}"
     else:
         what = f"{report['tracks']}, {report['frames']} frames"
     columns = [(name, max(len(name), 6) + 2) for name in _SHARES]

@@ -13,7 +13,7 @@ from edgeface.errors import ConfigError
 from edgeface.model_card import Card, Thresholds, find_card
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
-from edgeface.seams import Detector, Engine, Source
+from edgeface.seams import Detector, Engine, Glimpse, Source
 from edgeface.tracker import ByteTracker
 
 
@@ -44,9 +44,10 @@ def build(config: Config) -> Parts:
     if isinstance(uri, ScenarioUri):
         from edgeface.scenario import source as scenario
 
-        pipeline = _pipeline(scenario.ScenarioDetector(), Thresholds(), config)
+        pipeline = _pipeline(scenario.ScenarioDetector(), Thresholds(), None, config)
         return Parts(scenario.open_source(uri), pipeline, None, _facts("scenario", "scenario", "none"))
     try:
+        from edgeface.cpu.crop import glimpse
         from edgeface.cpu.engine import open_engine
         from edgeface.cpu.source import open_source
     except ImportError as error:
@@ -54,16 +55,31 @@ def build(config: Config) -> Parts:
 
     card = find_card(config.detector.card, config.engines)
     engine = open_engine(card, config.detector.input_size, threads=config.cpu.threads, spinning=config.cpu.spinning)
-    pipeline = _pipeline(make_detector(card, engine, config), card.thresholds, config)
+    pipeline = _pipeline(make_detector(card, engine, config), card.thresholds, glimpse, config)
     return Parts(open_source(uri), pipeline, engine, _facts(engine.backend, card.name, engine.precision))
 
 
-def _pipeline(detector: Detector, thresholds: Thresholds, config: Config) -> Pipeline:
+def _pipeline(detector: Detector, thresholds: Thresholds, glimpse: Glimpse | None, config: Config) -> Pipeline:
+    schedule = make_schedule(config)
     return Pipeline(
         detector,
         make_tracker(thresholds, config),
-        KeyframeSchedule(config.tracker.keyframe_interval),
+        schedule,
         blind_timeout_s=config.tracker.lost_timeout_s,
+        glimpse=glimpse if schedule.interval is None else None,
+    )
+
+
+def make_schedule(config: Config) -> KeyframeSchedule:
+    """The keyframe schedule."""
+    interval, limits = config.tracker.keyframe_interval, config.schedule
+    return KeyframeSchedule(
+        None if interval == "adaptive" else interval,
+        max_age_s=limits.max_age_s,
+        idle_age_s=limits.idle_age_s,
+        max_uncertainty=limits.max_uncertainty,
+        max_motion=limits.max_motion,
+        max_detector_share=limits.max_detector_share,
     )
 
 

@@ -7,11 +7,13 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from edgeface.errors import OutputError
 from edgeface.message import faces_body
-from edgeface.schedule import KeyframeSchedule
-from edgeface.seams import Detector, Tracker
-from edgeface.values import Frame, Tracks
+from edgeface.schedule import KeyframeSchedule, Situation, moved_share, uncertainty
+from edgeface.seams import Detector, Glimpse, Tracker
+from edgeface.values import LOST, U8, Frame, Tracks
 
 log = logging.getLogger(__name__)
 
@@ -22,41 +24,54 @@ class Pipeline:
     """Frame by frame: faces in, messages out. `problem` says in one line why the detector cannot be trusted now."""
 
     def __init__(
-        self, detector: Detector, tracker: Tracker, schedule: KeyframeSchedule, *, blind_timeout_s: float
+        self,
+        detector: Detector,
+        tracker: Tracker,
+        schedule: KeyframeSchedule,
+        *,
+        blind_timeout_s: float,
+        glimpse: Glimpse | None = None,
     ) -> None:
-        """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails."""
-        self.detector, self.tracker, self.schedule = detector, tracker, schedule
+        """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails.
+
+        `glimpse` shows the schedule where something moved; without it nothing is known of that.
+        """
+        self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self.problem = ""
         self._last: Frame | None = None
+        self._tracks: Tracks | None = None  # of the last frame
+        self._seen: U8 | None = None  # the glimpse of the last look
         self._looked_ns = 0  # when we looked last
+        self._look_s = 0.0  # how long it took
         self._keyframe_age = 0
-        self._look_now = True  # at the start, after a failed look, after a gap, and when the picture changes its size
-        self._mode = "fixed"
+        self._look_now = "start"  # why to look whatever the schedule says
+        self._mode = schedule.mode(Situation(age=0, age_s=0, look_s=0))
 
     def step(self, frame: Frame) -> list[Message]:
         """What to publish for `frame`: one `faces` message, then events. Raises EngineError when inference fails."""
         started_ns = time.perf_counter_ns()
         events = self._new_picture_size(frame)
         if self._last is not None and abs(frame.capture_ns - self._last.capture_ns) > self._blind_timeout_ns:
-            self._look_now = True  # after a gap: who knows who is there
+            self._look_now = "gap"  # who knows who is there
         self._looked_ns = min(self._looked_ns, frame.capture_ns)  # the clock may step back
         self._keyframe_age += 1
-        tracks = None
-        if self._look_now or self.schedule.is_due(self._keyframe_age):
-            tracks = self._look(frame)
-            self._look_now = tracks is None
-        keyframe = tracks is not None
+        glimpse = self.glimpse(frame) if self.glimpse is not None else None
+        now = self._situation(frame, glimpse)
+        why = self._look_now or self.schedule.reason(now)
+        tracks = self._look(frame) if why else None
         if tracks is not None:
-            self._keyframe_age, self._looked_ns = 0, frame.capture_ns
-        elif self.problem and frame.capture_ns - self._looked_ns > self._blind_timeout_ns:
-            tracks = self.tracker.clear((frame.width, frame.height))
+            self._keyframe_age, self._looked_ns, self._seen, self._look_now = 0, frame.capture_ns, glimpse, ""
         else:
-            tracks = self.tracker.predict(frame.capture_ns)
+            why = ""
+            if self.problem and frame.capture_ns - self._looked_ns > self._blind_timeout_ns:
+                tracks = self.tracker.clear((frame.width, frame.height))
+            else:
+                tracks = self.tracker.predict(frame.capture_ns)
         looked_ns = time.perf_counter_ns()
         dropped = 0 if self._last is None else max(frame.frame_id - self._last.frame_id - 1, 0)
-        self._last = replace(frame, pixels=None)  # the pixels are the source's
-        mode = "degraded" if self.problem else "fixed"
+        self._last, self._tracks = replace(frame, pixels=None), tracks  # the pixels are the source's
+        mode = "degraded" if self.problem else self.schedule.mode(now)
         if mode != self._mode:
             events.append(("events", {"event": "mode_changed", "capture_ns": frame.capture_ns, "mode": mode}))
             self._mode = mode
@@ -64,23 +79,45 @@ class Pipeline:
             frame,
             tracks,
             dropped=dropped,
-            keyframe=keyframe,
             keyframe_age=self._keyframe_age,
+            keyframe_reason=why,
             mode=mode,
             timing_us={"faces": (looked_ns - started_ns) // 1000},
         )
         return [("faces", faces), *events, *_track_events(tracks, frame.capture_ns)]
 
+    def _situation(self, frame: Frame, glimpse: U8 | None) -> Situation:
+        """What the schedule judges by: the faces of the last frame, and what has moved since the last look."""
+        age_s = (frame.capture_ns - self._looked_ns) / 1e9
+        if self._tracks is None:
+            return Situation(self._keyframe_age, age_s, self._look_s)
+        motion = 0.0
+        if glimpse is not None and self._seen is not None:
+            motion = moved_share(self._seen, glimpse, self._tracks.xyxy, (frame.width, frame.height))
+        return Situation(
+            self._keyframe_age,
+            age_s,
+            self._look_s,
+            faces=len(self._tracks.track_id),
+            tentative=self._tracks.tentative,
+            missed=int(np.count_nonzero(self._tracks.state == LOST)),
+            uncertainty=uncertainty(self._tracks),
+            motion=motion,
+        )
+
     def _look(self, frame: Frame) -> Tracks | None:
         """The tracks after a look; None when the detector's numbers mean nothing: then nobody looked."""
+        started_ns = time.perf_counter_ns()
         try:
             detections = self.detector.detect(frame)
         except OutputError as error:
+            self._look_now = "retry"
             if not self.problem:  # the first reason stands until it recovers: the numbers may change with every frame
                 log.error("%s; faces are only predicted until it recovers", error)
                 self.problem = str(error)
             return None
         self.problem = ""
+        self._look_s = (time.perf_counter_ns() - started_ns) / 1e9
         return self.tracker.update(detections, frame.capture_ns)
 
     def _new_picture_size(self, frame: Frame) -> list[Message]:
@@ -90,7 +127,7 @@ class Pipeline:
             if size == (last.width, last.height):
                 return []
             log.warning("frames are now %dx%d, were %dx%d: faces start anew", *size, last.width, last.height)
-        self._look_now = True
+        self._look_now, self._seen, self._tracks = "start", None, None
         return _track_events(self.tracker.clear(size), frame.capture_ns)
 
 

@@ -1,14 +1,96 @@
-"""When to look: every n-th frame."""
+"""When to look: a table of rules; the first one that applies says why."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
+
+from edgeface.values import F32, U8, Tracks
+
+_CHANGED_LEVELS = 18  # of 255: how much a cell of a glimpse must change to have moved
+_BODY = np.array([-1.5, -0.5, 1.5], np.float32)  # left, top, right of where somebody's body may move, in box sizes
+
+
+class Situation(NamedTuple):
+    """What is known before a frame is looked at."""
+
+    age: int  # frames since the last look, this one included
+    age_s: float  # seconds since the last look
+    look_s: float  # how long the last look took
+    faces: int = 0  # published on the last frame
+    tentative: int = 0  # seen once: the next look will confirm them or drop them
+    missed: int = 0  # published although the last look missed them
+    uncertainty: float = 0.0  # the largest standard deviation of a published face's centre, in its sizes
+    motion: float = 0.0  # share of the picture that has changed since the last look where nobody is followed
+
+
+@dataclass(frozen=True, slots=True)
 class KeyframeSchedule:
-    """When to look: every `interval`-th frame."""
+    """Look at every `interval`-th frame, or (None) when a rule of the table says so."""
 
-    def __init__(self, interval: int) -> None:
-        self._interval = interval
+    interval: int | None = None
+    max_age_s: float = 0.5  # with faces about, never look later than this
+    idle_age_s: float = 1.0  # the same with nobody about
+    max_uncertainty: float = 0.15
+    max_motion: float = 0.01
+    max_detector_share: float = 1.0  # of the time that may be spent looking
 
-    def is_due(self, keyframe_age: int) -> bool:
-        """`keyframe_age`: frames since the last look, this one included."""
-        return keyframe_age >= self._interval
+    def reason(self, now: Situation) -> str:
+        """Why to look at this frame; "" not to.
+
+        While looking would take more than its share of the time a look waits, but never longer than the ages above.
+        """
+        if self.interval is not None:
+            why = "interval" if now.age >= self.interval else ""
+        else:
+            why = next((name for name, age, applies in RULES if now.age >= age and applies(now, self)), "")
+        if why and now.age_s < now.look_s / self.max_detector_share and not _stale(now, self):
+            return ""
+        return why
+
+    def mode(self, now: Situation) -> str:
+        """`fixed`, `adaptive`, or `idle`: adaptive with nobody about."""
+        if self.interval is not None:
+            return "fixed"
+        return "adaptive" if now.faces else "idle"
+
+
+def _stale(now: Situation, limit: KeyframeSchedule) -> bool:
+    return now.age_s >= (limit.max_age_s if now.faces else limit.idle_age_s)
+
+
+# why, how many frames after the last look at the earliest, and when
+RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...] = (
+    ("stale", 1, _stale),
+    ("new", 1, lambda now, _: now.tentative > 0),
+    ("uncertain", 1, lambda now, limit: now.uncertainty > limit.max_uncertainty),
+    ("missed", 2, lambda now, _: now.missed > 0),
+    ("motion", 3, lambda now, limit: now.motion > limit.max_motion),
+)
+
+
+def uncertainty(tracks: Tracks) -> float:
+    """The largest standard deviation of a face's centre, in its sizes sqrt(width * height)."""
+    sides = tracks.xyxy[:, 2:] - tracks.xyxy[:, :2]
+    return float(np.max(tracks.centre_std / np.sqrt(sides[:, 0] * sides[:, 1]), initial=0))
+
+
+def moved_share(before: U8, now: U8, xyxy: F32, frame_size: tuple[int, int]) -> float:
+    """Share of a picture that has changed between two glimpses [rows, columns] where nobody is followed.
+
+    Nobody means: beside, above and below the faces `xyxy` [n, 4] (frame pixels), as far as a body may move. A change
+    of the whole picture's brightness is no motion.
+    """
+    change = now.astype(np.int16) - before
+    changed = np.abs(change - int(np.median(change))) > _CHANGED_LEVELS
+    rows, columns = changed.shape
+    x = (np.arange(columns) + 0.5) * (frame_size[0] / columns)
+    y = (np.arange(rows) + 0.5) * (frame_size[1] / rows)
+    side = np.sqrt((xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
+    left, top, right = (xyxy[:, :3] + side[:, None] * _BODY).T[:, :, None]
+    body = (x > left) & (x < right)
+    changed &= ~((y > top)[:, :, None] & body[:, None]).any(axis=0)
+    return float(changed.mean())

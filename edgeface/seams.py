@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edgeface.values import F32, Candidates, Detections, Frame, Tracks
+from edgeface.values import F32, U8, Candidates, Detections, Frame, Tracks
 
 
 class Source(Protocol):
@@ -50,6 +50,14 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Glimpse(Protocol):
+    """Frame -> a small grey picture of it."""
+
+    def __call__(self, frame: Frame) -> U8:
+        """Grey levels [rows, columns], the same number of cells for every frame; the caller's to keep."""
+        ...
 
 
 class Decoder(Protocol):

@@ -251,8 +251,9 @@ class ByteTracker:
         return lost
 
     def _snapshot(self, seen: Bool, shown: Bool, keypoints: F32, started: list[int], lost: list[int]) -> Tracks:
-        rows, state, xyxy = self._rows, self._kalman, self._xyxy()
+        rows, state, xyxy, tentative = self._rows, self._kalman, self._xyxy(), 0
         if not shown.all():
+            tentative = int(np.count_nonzero(rows["state"] == TENTATIVE))
             rows, state, xyxy, seen, keypoints = (
                 rows[shown],
                 state[:, shown],
@@ -267,12 +268,14 @@ class ByteTracker:
             score=rows["score"].copy(),
             xyxy=xyxy,
             velocity=state[kalman.V, :, :2].astype(np.float32),
+            centre_std=np.sqrt(state[kalman.PP, :, 0]).astype(np.float32),
             measured=seen,
             age_ns=now_ns - rows["seen_ns"],
             track_age_ns=now_ns - rows["first_ns"],
             keypoints=keypoints,
             started=np.array(started, np.int64),
             lost=np.array(lost, np.int64),
+            tentative=tentative,
         )
 
 

@@ -59,9 +59,11 @@ class Tracks:
     score: F32  # [n] of the last measurement
     xyxy: F32  # [n, 4] frame pixels, not clipped
     velocity: F32  # [n, 2] pixels/s of the box centre
+    centre_std: F32  # [n] standard deviation of the box centre along each axis, pixels
     measured: Bool  # [n] True: seen on this frame; False: predicted
     age_ns: I64  # [n] since last measured
     track_age_ns: I64  # [n] since first seen
     keypoints: F32  # [n, k, 2] frame pixels, NaN where not measured on this frame
     started: I64  # [s] ids that appear for the first time
     lost: I64  # [l] ids that are given up for good
+    tentative: int  # how many more were seen, not often enough yet

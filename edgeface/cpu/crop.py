@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from edgeface.errors import EngineError
 from edgeface.model_card import Input
-from edgeface.values import F32, Frame
+from edgeface.values import F32, U8, Frame
+
+_GLIMPSE = 64, 36  # columns, rows
 
 
 class Cropper:
@@ -78,3 +80,11 @@ class Cropper:
         for channel, plane in enumerate(self._order):
             source, out = planes[plane], target[channel, :height, :width]
             cv2.addWeighted(source, self._scale, source, 0, self._shift[channel], dst=out, dtype=cv2.CV_32F)
+
+
+def glimpse(frame: Frame) -> U8:
+    """A grey picture [36, 64] of the frame; of large frames every n-th pixel is enough."""
+    pixels: NDArray[Any] = frame.pixels
+    step = max(min(frame.width // (4 * _GLIMPSE[0]), frame.height // (4 * _GLIMPSE[1])), 1)
+    small = cv2.resize(np.ascontiguousarray(pixels[::step, ::step]), _GLIMPSE, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
