@@ -64,9 +64,10 @@ class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to look; all but max_detector_share are for keyframe_interval = "adaptive"."""
 
-    max_age_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    max_age_s: Annotated[float, Meta(gt=0, le=60)] = 0.25
     idle_age_s: Annotated[float, Meta(gt=0, le=60)] = 1.0
     max_uncertainty: Annotated[float, Meta(gt=0, le=10)] = 0.15
+    max_travel: Annotated[float, Meta(gt=0, le=100)] = 0.5
     max_motion: Share = 0.01
     max_detector_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 

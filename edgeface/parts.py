@@ -78,6 +78,7 @@ def make_schedule(config: Config) -> KeyframeSchedule:
         max_age_s=limits.max_age_s,
         idle_age_s=limits.idle_age_s,
         max_uncertainty=limits.max_uncertainty,
+        max_travel=limits.max_travel,
         max_motion=limits.max_motion,
         max_detector_share=limits.max_detector_share,
     )

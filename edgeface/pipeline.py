@@ -7,13 +7,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from edgeface.errors import OutputError
 from edgeface.message import faces_body
-from edgeface.schedule import KeyframeSchedule, Situation, moved_share, uncertainty
+from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situation
 from edgeface.seams import Detector, Glimpse, Tracker
-from edgeface.values import LOST, U8, Frame, Tracks
+from edgeface.values import U8, Frame, Tracks
 
 log = logging.getLogger(__name__)
 
@@ -94,16 +92,7 @@ class Pipeline:
         motion = 0.0
         if glimpse is not None and self._seen is not None:
             motion = moved_share(self._seen, glimpse, self._tracks.xyxy, (frame.width, frame.height))
-        return Situation(
-            self._keyframe_age,
-            age_s,
-            self._look_s,
-            faces=len(self._tracks.track_id),
-            tentative=self._tracks.tentative,
-            missed=int(np.count_nonzero(self._tracks.state == LOST)),
-            uncertainty=uncertainty(self._tracks),
-            motion=motion,
-        )
+        return situation(self._keyframe_age, age_s, self._look_s, self._tracks, motion)
 
     def _look(self, frame: Frame) -> Tracks | None:
         """The tracks after a look; None when the detector's numbers mean nothing: then nobody looked."""

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeface.values import F32, U8, Tracks
+from edgeface.values import F32, LOST, U8, Tracks
 
 _CHANGED_LEVELS = 18  # of 255: how much a cell of a glimpse must change to have moved
+_JUST_NS = 300_000_000  # a face that has been gone for longer is not looked for any more often
 _BODY = np.array([-1.5, -0.5, 1.5], np.float32)  # left, top, right of where somebody's body may move, in box sizes
 
 
@@ -22,8 +23,9 @@ class Situation(NamedTuple):
     look_s: float  # how long the last look took
     faces: int = 0  # published on the last frame
     tentative: int = 0  # seen once: the next look will confirm them or drop them
-    missed: int = 0  # published although the last look missed them
+    missed: int = 0  # seen a moment ago, but not by the last look
     uncertainty: float = 0.0  # the largest standard deviation of a published face's centre, in its sizes
+    travel: float = 0.0  # the furthest that a published face has come since the last look, in its sizes
     motion: float = 0.0  # share of the picture that has changed since the last look where nobody is followed
 
 
@@ -32,9 +34,10 @@ class KeyframeSchedule:
     """Look at every `interval`-th frame, or (None) when a rule of the table says so."""
 
     interval: int | None = None
-    max_age_s: float = 0.5  # with faces about, never look later than this
+    max_age_s: float = 0.25  # with faces about, never look later than this
     idle_age_s: float = 1.0  # the same with nobody about
     max_uncertainty: float = 0.15
+    max_travel: float = 0.5
     max_motion: float = 0.01
     max_detector_share: float = 1.0  # of the time that may be spent looking
 
@@ -67,15 +70,28 @@ RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...
     ("stale", 1, _stale),
     ("new", 1, lambda now, _: now.tentative > 0),
     ("uncertain", 1, lambda now, limit: now.uncertainty > limit.max_uncertainty),
+    ("travel", 1, lambda now, limit: now.travel > limit.max_travel),
     ("missed", 2, lambda now, _: now.missed > 0),
     ("motion", 3, lambda now, limit: now.motion > limit.max_motion),
 )
 
 
-def uncertainty(tracks: Tracks) -> float:
-    """The largest standard deviation of a face's centre, in its sizes sqrt(width * height)."""
+def situation(age: int, age_s: float, look_s: float, tracks: Tracks, motion: float) -> Situation:
+    """The situation with the faces of the last frame."""
     sides = tracks.xyxy[:, 2:] - tracks.xyxy[:, :2]
-    return float(np.max(tracks.centre_std / np.sqrt(sides[:, 0] * sides[:, 1]), initial=0))
+    size = np.sqrt(sides[:, 0] * sides[:, 1])
+    speed = np.hypot(tracks.velocity[:, 0], tracks.velocity[:, 1])
+    return Situation(
+        age,
+        age_s,
+        look_s,
+        faces=len(size),
+        tentative=tracks.tentative,
+        missed=int(np.count_nonzero((tracks.state == LOST) & (tracks.age_ns < _JUST_NS))),
+        uncertainty=float(np.max(tracks.centre_std / size, initial=0)),
+        travel=float(np.max(speed / size, initial=0)) * age_s,
+        motion=motion,
+    )
 
 
 def moved_share(before: U8, now: U8, xyxy: F32, frame_size: tuple[int, int]) -> float:

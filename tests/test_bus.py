@@ -45,7 +45,7 @@ def joined(publisher: ZmqPublisher, bus: Subscriber) -> None:
 def faces_body() -> dict[str, object]:
     tracks = tracker().update(detections((10, 20, 30, 50)), 0)
     return message.faces_body(
-        frame(), tracks, dropped=0, keyframe=True, keyframe_age=0, mode="fixed", timing_us={"faces": 7}
+        frame(), tracks, dropped=0, keyframe_age=0, keyframe_reason="start", mode="fixed", timing_us={"faces": 7}
     )
 
 
@@ -59,7 +59,7 @@ def test_a_faces_message_has_every_field_of_the_schema(publisher: ZmqPublisher, 
     expected = {
         "schema": int, "camera": str, "run_id": str, "seq": int, "frame_id": int, "width": int, "height": int,
         "capture_ns": int, "publish_ns": int, "mono_to_real_ns": int, "capture_clock": str, "dropped": int,
-        "keyframe": bool, "keyframe_age": int, "mode": str, "timing_us": dict, "faces": list,
+        "keyframe": bool, "keyframe_age": int, "keyframe_reason": str, "mode": str, "timing_us": dict, "faces": list,
     }  # fmt: skip
     assert {key: type(value) for key, value in body.items()} == expected
     (face,) = body["faces"]

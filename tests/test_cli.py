@@ -128,7 +128,7 @@ def test_bench_times_tracker_and_messages_alone(
     assert (report["backend"], report["detector"], report["precision"]) == ("scenario", "scenario", "none")
     assert (report["input_size"], report["threads"]) == (None, None)
     assert report["mean_faces"] > 40
-    assert f"{source} without a network, keyframe every 3" in capsys.readouterr().out
+    assert f"{source} without a network, keyframe interval 3" in capsys.readouterr().out
     assert "edgeface.scenario" in imported["daemon"]
     assert "edgeface.cpu" not in imported["daemon"]  # it may not be installed
 

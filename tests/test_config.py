@@ -42,7 +42,7 @@ def test_flags_lie_over_the_file(tmp_path: Path) -> None:
         ("[detector.tao_dbscan]\nconfidence_threshold = nan", "confidence_threshold"),
         ("[detector.tao_dbscan]\nathr = true", "unknown field `athr` - at `$.detector.tao_dbscan`"),
         ("[tracker]\nkeyframe_interval = 0", ">= 1 - at `$.tracker.keyframe_interval`"),
-        ("[tracker]\nkeyframe_interval = 'x'", "Expected `int`, got `str` - at `$.tracker.keyframe_interval`"),
+        ("[tracker]\nkeyframe_interval = 'x'", "Invalid enum value 'x' - at `$.tracker.keyframe_interval`"),
         ("camera = 'a/b'", "at `$.camera`"),
         ("backend = 'fast'", "Invalid enum value 'fast' - at `$.backend`"),
         ("[detector]\ninput_size = [640]", "length 2"),

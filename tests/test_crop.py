@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeface.boxes import letterbox, stretch
-from edgeface.cpu.crop import Cropper
+from edgeface.cpu.crop import Cropper, glimpse
 from edgeface.errors import EngineError
 from edgeface.model_card import Input, load_card
 from edgeface.values import Frame
@@ -135,3 +135,20 @@ def test_other_pixel_formats_are_refused() -> None:
     cropper = Cropper(Input(32, 32), (32, 32))
     with pytest.raises(EngineError, match="expects bgr8 frames, found nv12"):
         cropper(Frame(0, 0, 32, 32, "nv12", None), stretch((32, 32), (32, 32)))
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (640, 360), (64, 36), (30, 50), (1, 1)])
+def test_a_glimpse_is_a_small_grey_picture(size: tuple[int, int]) -> None:
+    width, height = size
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, width // 2 :] = 200
+    small = glimpse(frame(0, width, height, pixels))
+    assert (small.shape, small.dtype) == ((36, 64), np.uint8)
+    if width > 1:
+        assert (small[:, :31] < 10).all()
+        assert (small[:, 33:] > 190).all()
+
+
+def test_a_glimpse_of_a_small_part_of_a_frame_from_a_view() -> None:
+    pixels = picture(400, 300)[:, ::-1]  # not contiguous
+    np.testing.assert_array_equal(glimpse(frame(0, 400, 300, pixels)), glimpse(frame(0, 400, 300, pixels.copy())))

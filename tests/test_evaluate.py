@@ -60,7 +60,7 @@ def test_a_run_on_the_demo_clip(tmp_path: Path, capsys: pytest.CaptureFixture[st
     paths = {name: tmp_path / name for name in ("json", "write", "write-truth")}
     options = [item for name, path in paths.items() for item in (f"--{name}", str(path))]
     assert main(["evaluate", "tracking", "--max-frames", "40", "--keyframe-interval", "4", *options]) == 0
-    assert "demo:, edgeface-detector, keyframe every 4, looked at 10 of 40 frames" in capsys.readouterr().out
+    assert "demo:, edgeface-detector, keyframe interval 4, looked at 10 of 40 frames" in capsys.readouterr().out
     report = json.loads(paths["json"].read_text())
     assert (report["frames"], report["looks"], report["truth"]) == (40, 10, None)
     faces = [face for frame in json.loads(DEMO.with_suffix(".json").read_text())["frames"][:40] for face in frame]

@@ -14,6 +14,7 @@ from fakes import FakeDetector, FakeEngine, FakeSource, detections, frame, track
 from edgeface import clustering
 from edgeface.boxes import letterbox, stretch
 from edgeface.config import load_config
+from edgeface.cpu.crop import glimpse
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
@@ -21,7 +22,7 @@ from edgeface.model_card import find_card
 from edgeface.parts import Parts, build, make_detector, make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
-from edgeface.values import Detections
+from edgeface.values import Detections, Frame
 
 BOX = (100.0, 100.0, 160.0, 180.0)
 
@@ -261,10 +262,74 @@ def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPa
         "landmarks": "none",
         "precision": "fp32",
     }
-    assert [steps.schedule.is_due(age) for age in (6, 7)] == [False, True]
+    assert steps.schedule == KeyframeSchedule(7)
+    assert steps.glimpse is None  # nobody asks for it
     detector = FakeDetector(detections(BOX), None)
     steps.detector = detector
     assert [len(faces(steps.step(frame(number)))["faces"]) for number in range(18)] == [1] * 8 + [0] * 10
+
+
+def test_the_adaptive_schedule_is_made_from_the_settings_and_sees_the_pictures() -> None:
+    limits = {"max_age_s": 0.1, "idle_age_s": 0.2, "max_uncertainty": 0.3, "max_travel": 0.4, "max_motion": 0.5}
+    settings = {"tracker": {"keyframe_interval": "adaptive"}, "schedule": limits | {"max_detector_share": 0.6}}
+    parts = build(load_config(None, settings))
+    assert parts.pipeline.schedule == KeyframeSchedule(None, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    assert parts.pipeline.glimpse is glimpse
+    parts.close()
+
+
+def adaptive(detector: FakeDetector, **options: object) -> Pipeline:
+    return Pipeline(detector, tracker(), KeyframeSchedule(None, **options), blind_timeout_s=1.0)
+
+
+def test_an_adaptive_pipeline_says_why_it_looked() -> None:
+    steps = adaptive(FakeDetector(detections(), detections(BOX)))
+    bodies = [faces(steps.step(frame(number))) for number in range(40)]
+    looks = {number: body["keyframe_reason"] for number, body in enumerate(bodies) if body["keyframe"]}
+    reasons = list(looks.items())
+    assert reasons[0] == (0, "start")
+    assert reasons[1] == (31, "stale")  # nobody about: once a second (30 frames are 0.99999999 s)
+    assert reasons[2] == (32, "new")  # somebody: again at once, and the face is confirmed
+    assert {body["keyframe_age"] for number, body in enumerate(bodies) if number in looks} == {0}
+    assert [body["mode"] for body in bodies[:33]] == ["idle"] * 33
+    assert bodies[33]["mode"] == "adaptive"
+    assert len(bodies[32]["faces"]) == 1
+
+
+def test_mode_changes_are_events() -> None:
+    steps = adaptive(FakeDetector(detections(BOX), detections(BOX), detections()), idle_age_s=0.1)
+    said = [(topic, body) for number in range(90) for topic, body in steps.step(frame(number))]
+    modes = [body["mode"] for topic, body in said if topic == "events" and body["event"] == "mode_changed"]
+    assert modes == ["adaptive", "idle"]
+
+
+def test_something_that_moves_is_looked_at() -> None:
+    steps = adaptive(FakeDetector(detections()))
+    shown = np.zeros((36, 64), np.uint8)
+    steps.glimpse = lambda _: shown.copy()
+    for number in range(10):
+        steps.step(frame(number))
+    shown[5:20, 5:20] = 200
+    body = faces(steps.step(frame(10)))
+    assert body["keyframe_reason"] == "motion"
+    assert not faces(steps.step(frame(11)))["keyframe"]  # what has been looked at is no news
+    shown[:] = 0
+    assert [faces(steps.step(frame(number)))["keyframe_reason"] for number in (12, 13)] == ["", "motion"]
+
+
+def test_a_slow_detector_gets_its_share_of_the_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(FakeDetector):
+        def detect(self, frame: Frame) -> Detections:
+            clock[0] += 100_000_000
+            return super().detect(frame)
+
+    clock = [0]
+    monkeypatch.setattr("time.perf_counter_ns", lambda: clock[0])
+    detector = Slow(detections(BOX))
+    steps = Pipeline(detector, tracker(), KeyframeSchedule(1, max_detector_share=0.5), blind_timeout_s=1.0)
+    for number in range(30):
+        steps.step(frame(number))
+    assert detector.looks == [0, 7, 14, 21, 28]  # a look takes 0.1 s: every 0.2 s
 
 
 def test_a_scenario_needs_neither_engine_nor_card() -> None:
