@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgeface.values import F32, F64, I64
+from edgeface.values import F32, F64, I64, Bool
 
 Floats = TypeVar("Floats", F32, F64)
 
-_NMS_BLOCK = 32  # how many of the best boxes suppress in one go
+_BLOCK = 32  # how many of the best boxes suppress in one go
+_BIT = 1 << np.arange(_BLOCK, dtype=np.int64)
 
 
 def area(xyxy: Floats) -> Floats:
@@ -40,21 +41,52 @@ def nms(xyxy: F32, score: F32, iou_threshold: float, top_k: int = 400) -> I64:
     """Greedy non-maximum suppression: indices of the boxes to keep, best score first.
 
     Only the `top_k` best candidates are looked at. A box goes when its IoU with a better one that stays is above
-    `iou_threshold`. Equal scores keep their input order.
+    `iou_threshold`. Equal scores keep their input order. The best boxes left suppress together, block by block.
     """
-    left = np.argsort(-score, kind="stable")[:top_k]
-    kept: list[int] = []
+    left: I64 = np.argsort(-score, kind="stable")[:top_k]
+    # rows: x1, y1, -x2, -y2 (an intersection has the larger of each), area, and how far x1, y1, -x2, -y2 of another box
+    # may be when it shares the threshold's part of this box's width and height
+    table = np.empty((9, len(left)), np.float32)
+    table[:4] = xyxy.take(left, axis=0).T
+    np.negative(table[2:4], out=table[2:4])
+    negative_size = np.minimum(table[:2] + table[2:4], 0)
+    areas = np.multiply(negative_size[0], negative_size[1], out=table[4])
+    negative_size *= 0.999 * iou_threshold  # a little less: rounding must not lose a pair
+    np.subtract(negative_size, table[2:4], out=table[5:7])
+    np.subtract(negative_size, table[:2], out=table[7:])
+    table[5:, areas == 0] = -np.inf  # hits nobody, so that no union is 0
+    kept = [left[:0]]
     while len(left):
-        head = left[:_NMS_BLOCK]
-        hits = iou(xyxy[head], xyxy[left]) > iou_threshold
-        gone, stay = 0, []  # gone: a bit for each box of the head
-        for row, bits in enumerate(np.packbits(hits[:, : len(head)], axis=1, bitorder="little")):
-            if not gone >> row & 1:
-                stay.append(row)
-                gone |= int.from_bytes(bits.tobytes(), "little")
-        kept.extend(head[stay].tolist())
-        left = left[len(head) :][~hits[stay, len(head) :].any(axis=0)]
-    return np.array(kept, np.int64)
+        hits = _hits(table, iou_threshold)
+        gone, stay = 0, []  # gone: a bit for each box of the block
+        for index, bits in enumerate((hits[:, :_BLOCK] @ _BIT[: len(hits)]).tolist()):
+            if not gone >> index & 1:
+                stay.append(index)
+                gone |= bits
+        kept.append(left.take(stay))
+        rest = _BLOCK + (~hits.take(stay, axis=0)[:, _BLOCK:].any(axis=0)).nonzero()[0]
+        left, table = left.take(rest), table.take(rest, axis=1)
+    return np.concatenate(kept)
+
+
+def _hits(table: F32, iou_threshold: float) -> Bool:
+    """Which of the first boxes in nms's table [9, n] have an IoU above the threshold with which boxes: [_BLOCK, n].
+
+    An IoU above t needs more than t of the width and of the height of either box; few pairs have it, and they alone are
+    computed.
+    """
+    limit = table[5:, :_BLOCK, None]
+    two = (table[:2, None] <= limit[:2]) & (table[2:4, None] <= limit[2:])
+    hits: Bool = two[0] & two[1]
+    flat = hits.ravel()
+    near = flat.nonzero()[0]
+    row = near // hits.shape[1]
+    a, b = table[:5].take(row, axis=1), table[:5].take(near - row * hits.shape[1], axis=1)
+    edges = np.maximum(a[:4], b[:4])
+    negative_size = np.minimum(edges[:2] + edges[2:], 0)
+    intersection = negative_size[0] * negative_size[1]
+    flat[near] = intersection / (a[4] + b[4] - intersection) > iou_threshold
+    return hits
 
 
 def letterbox(frame_size: tuple[int, int], input_size: tuple[int, int]) -> F32:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from edgeface.boxes import area, crop_mapping, iou, letterbox, nms, stretch
 
@@ -14,19 +16,31 @@ SIDES = st.integers(16, 4096)
 
 @st.composite
 def scored_boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    count = draw(st.integers(0, 80))
-    corner = draw(hnp.arrays(np.float32, (count, 2), elements=st.floats(0, 300, width=32)))
-    size = draw(hnp.arrays(np.float32, (count, 2), elements=st.floats(1, 100, width=32)))
-    score = draw(hnp.arrays(np.float32, count, elements=st.floats(0, 1, width=32)))
-    return np.concatenate([corner, corner + size], axis=1), score
+    """Anything from no box to several blocks of them: whole numbers or not, tied scores, no area, inside out."""
+    count = draw(st.integers(0, 150))
+    whole = draw(st.booleans())
+    smallest, spread = draw(st.sampled_from([(-5, 10), (0, 60), (1, 300)]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    corner = random.uniform(-spread, spread, (count, 2))
+    size = random.uniform(smallest, draw(st.sampled_from([8, 100])), (count, 2))
+    xyxy = np.concatenate([corner, corner + size], axis=1)
+    score = random.integers(0, draw(st.sampled_from([2, 20, 10**6])), count)
+    return (np.round(xyxy) if whole else xyxy).astype(np.float32), (score / 10**6).astype(np.float32)
 
 
-def greedy(xyxy: np.ndarray, score: np.ndarray, threshold: float) -> list[int]:
-    """Suppression as one would write it on paper."""
-    kept: list[int] = []
-    for index in sorted(range(len(score)), key=lambda i: (-score[i], i)):
-        if all(iou(xyxy[[index]], xyxy[[other]])[0, 0] <= threshold for other in kept):
-            kept.append(index)
+def plain_nms(xyxy: np.ndarray, score: np.ndarray, threshold: float) -> list[int]:
+    """Suppression as one would write it on paper, box by box."""
+    left = sorted(range(len(score)), key=lambda i: (-score[i], i))
+    kept = []
+    size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
+    area = size[:, 0] * size[:, 1]
+    while left:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        corner, far = np.maximum(xyxy[best, :2], xyxy[left, :2]), np.minimum(xyxy[best, 2:], xyxy[left, 2:])
+        shared = np.prod(np.maximum(far - corner, 0), axis=1)
+        union = area[best] + area[left] - shared
+        left = [i for i, s, u in zip(left, shared, union, strict=True) if u == 0 or s / u <= np.float32(threshold)]
     return kept
 
 
@@ -47,9 +61,68 @@ def test_an_inside_out_box_has_no_area() -> None:
     assert area(np.array([[10, 10, 0, 20]], np.float32))[0] == 0
 
 
-@given(scored_boxes(), st.floats(0.1, 0.9))
+@given(scored_boxes(), st.sampled_from([0.0, 0.25, 0.4, 0.5, 0.75, 1.0]) | st.floats(0, 1))
 def test_nms_is_greedy_suppression(boxes: tuple[np.ndarray, np.ndarray], threshold: float) -> None:
-    assert nms(*boxes, threshold).tolist() == greedy(*boxes, threshold)
+    assert nms(*boxes, threshold).tolist() == plain_nms(*boxes, threshold)
+
+
+@pytest.mark.parametrize("scale", [0.001, 1, 30])
+@pytest.mark.parametrize("inner", [[599, 0, 1000, 10], [0, 0, 401, 10], [0, 5.99, 1000, 10], [0, 0, 1000, 4.01]])
+def test_nms_sees_a_box_that_is_barely_large_enough_within_another(inner: list[float], scale: float) -> None:
+    xyxy = np.array([[0, 0, 1000, 10], inner], np.float32) * np.float32(scale)
+    assert nms(xyxy, np.array([0.9, 0.8], np.float32), 0.4).tolist() == [0]
+    assert nms(xyxy, np.array([0.8, 0.9], np.float32), 0.4).tolist() == [1]
+
+
+def crowd(count: int, seed: int, place: float, smallest: float, largest: float) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    centre = random.uniform(0, place, (count, 2))
+    half = np.exp(random.uniform(np.log(smallest), np.log(largest), (count, 2))) / 2
+    score = random.integers(0, 1000, count) / 1000
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32), score.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        crowd(3000, 1, place=1000, smallest=20, largest=100),
+        crowd(3000, 2, place=1000, smallest=1, largest=900),  # huge among tiny
+        crowd(3000, 3, place=1, smallest=50, largest=70),  # all in one place
+        crowd(3000, 4, place=1e6, smallest=1, largest=3),  # so far out that pixels are rounded
+        crowd(3000, 5, place=50, smallest=1e-6, largest=1e-3),  # hardly any area
+        (np.zeros((3000, 4), np.float32), np.ones(3000, np.float32)),
+    ],
+    ids=["faces", "huge and tiny", "one place", "far out", "specks", "nothing"],
+)
+def test_nms_of_many(boxes: tuple[np.ndarray, np.ndarray]) -> None:
+    assert nms(*boxes, 0.4, top_k=3000).tolist() == plain_nms(*boxes, 0.4)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.5, 1), (0, 0.5)])
+def test_nms_sees_a_box_whose_limit_is_rounded_onto_it(start: float, end: float) -> None:
+    far = 2**20  # float32 has eighths of a pixel here
+    along_x = np.array([[far, 0, far + 1, 10], [far + start, 0, far + end, 10]], np.float32)
+    for xyxy in (along_x, along_x[:, [1, 0, 3, 2]]):
+        assert nms(xyxy, np.array([0.9, 0.8], np.float32), 0.49).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "count", "peak_bytes"),
+    [
+        (crowd(17000, 6, place=1, smallest=50, largest=70), 1, 80e6),
+        ((np.zeros((17000, 4), np.float32), np.ones(17000, np.float32)), 17000, 15e6),
+    ],
+    ids=["one place", "nothing"],
+)
+def test_nms_of_very_many_needs_little_memory(
+    boxes: tuple[np.ndarray, np.ndarray], count: int, peak_bytes: float
+) -> None:
+    tracemalloc.start()
+    kept = nms(*boxes, 0.4, top_k=17000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kept) == count
+    assert peak < peak_bytes  # a 17000 x 17000 matrix of bytes has 289e6
 
 
 @given(scored_boxes(), st.floats(0.1, 0.9))
