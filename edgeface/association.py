@@ -11,7 +11,7 @@ import numpy as np
 from edgeface import kalman
 from edgeface.values import F64, I64, Bool
 
-_FRAME_S = 1 / 30
+FRAME_S = 1 / 30
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Motion:
 
     def slack_variance(self, unseen_s: F64) -> F64:
         """Of a face's centre about its path, for a size of 1, after `unseen_s` seconds; same shape."""
-        variance: F64 = np.minimum(unseen_s * (self.slack**2 / _FRAME_S), self.slack**2 * self.slack_frames)
+        variance: F64 = np.minimum(unseen_s * (self.slack**2 / FRAME_S), self.slack**2 * self.slack_frames)
         return variance
 
 

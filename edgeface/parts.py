@@ -14,6 +14,7 @@ from edgeface.model_card import Card, Thresholds, find_card
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
 from edgeface.seams import Detector, Engine, Glimpse, Source
+from edgeface.smoothing import BoxSmoother
 from edgeface.tracker import ByteTracker
 
 
@@ -66,6 +67,7 @@ def _pipeline(detector: Detector, thresholds: Thresholds, glimpse: Glimpse | Non
         make_tracker(thresholds, config),
         schedule,
         blind_timeout_s=config.tracker.lost_timeout_s,
+        smoother=BoxSmoother() if config.tracker.smoothing else None,
         glimpse=glimpse if schedule.interval is None else None,
     )
 

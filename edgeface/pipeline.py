@@ -11,6 +11,7 @@ from edgeface.errors import OutputError
 from edgeface.message import faces_body
 from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situation
 from edgeface.seams import Detector, Glimpse, Tracker
+from edgeface.smoothing import BoxSmoother
 from edgeface.values import U8, Frame, Tracks
 
 log = logging.getLogger(__name__)
@@ -28,13 +29,16 @@ class Pipeline:
         schedule: KeyframeSchedule,
         *,
         blind_timeout_s: float,
+        smoother: BoxSmoother | None = None,
         glimpse: Glimpse | None = None,
     ) -> None:
         """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails.
 
-        `glimpse` shows the schedule where something moved; without it nothing is known of that.
+        `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the schedule where
+        something moved; without it nothing is known of that.
         """
         self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
+        self._smoother = smoother
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self.problem = ""
         self._last: Frame | None = None
@@ -66,9 +70,12 @@ class Pipeline:
                 tracks = self.tracker.clear((frame.width, frame.height))
             else:
                 tracks = self.tracker.predict(frame.capture_ns)
+        self._tracks = tracks
+        if self._smoother is not None:
+            tracks = self._smoother.smooth(tracks, frame.capture_ns)
         looked_ns = time.perf_counter_ns()
         dropped = 0 if self._last is None else max(frame.frame_id - self._last.frame_id - 1, 0)
-        self._last, self._tracks = replace(frame, pixels=None), tracks  # the pixels are the source's
+        self._last = replace(frame, pixels=None)  # the pixels are the source's
         mode = "degraded" if self.problem else self.schedule.mode(now)
         if mode != self._mode:
             events.append(("events", {"event": "mode_changed", "capture_ns": frame.capture_ns, "mode": mode}))

@@ -39,18 +39,19 @@ class KeyframeSchedule:
     max_uncertainty: float = 0.15
     max_travel: float = 0.5
     max_motion: float = 0.01
-    max_detector_share: float = 1.0  # of the time that may be spent looking
+    max_detector_share: float = 1.0  # of the time that may be spent looking; 1: no limit
 
     def reason(self, now: Situation) -> str:
         """Why to look at this frame; "" not to.
 
-        While looking would take more than its share of the time a look waits, but never longer than the ages above.
+        A look waits while looking would take more than its share of the time, but never longer than the ages above.
         """
         if self.interval is not None:
             why = "interval" if now.age >= self.interval else ""
         else:
             why = next((name for name, age, applies in RULES if now.age >= age and applies(now, self)), "")
-        if why and now.age_s < now.look_s / self.max_detector_share and not _stale(now, self):
+        budget = self.max_detector_share
+        if why and budget < 1 and now.age_s < now.look_s / budget and not _stale(now, self):
             return ""
         return why
 

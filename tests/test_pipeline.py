@@ -18,10 +18,12 @@ from edgeface.cpu.crop import glimpse
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
-from edgeface.model_card import find_card
+from edgeface.model_card import Thresholds, find_card
 from edgeface.parts import Parts, build, make_detector, make_tracker
 from edgeface.pipeline import Pipeline
+from edgeface.scenario.scenes import make_scene
 from edgeface.schedule import KeyframeSchedule
+from edgeface.smoothing import BoxSmoother
 from edgeface.values import Detections, Frame
 
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -330,6 +332,42 @@ def test_a_slow_detector_gets_its_share_of_the_time_only(monkeypatch: pytest.Mon
     for number in range(30):
         steps.step(frame(number))
     assert detector.looks == [0, 7, 14, 21, 28]  # a look takes 0.1 s: every 0.2 s
+
+
+def test_what_is_published_is_smoothed_and_nothing_else() -> None:
+    boxes = [(100.0 + 3 * (number % 2), 100.0, 160.0, 180.0) for number in range(40)]
+    plain, calm = (
+        Pipeline(
+            FakeDetector(*(detections(box) for box in boxes)),
+            tracker(),
+            KeyframeSchedule(1),
+            blind_timeout_s=1.0,
+            smoother=smoother,
+        )
+        for smoother in (None, BoxSmoother())
+    )
+    lefts = [
+        [faces(steps.step(frame(number)))["faces"][0]["xyxy"][0] for number in range(40)][10:]
+        for steps in (plain, calm)
+    ]
+    assert np.ptp(lefts[1]) < np.ptp(lefts[0]) / 2
+    last = [steps.tracker.predict(40 * 33_333_333).xyxy.tolist() for steps in (plain, calm)]
+    assert last[0] == last[1]
+
+
+@pytest.mark.parametrize("smoothing", [True, False])
+def test_smoothing_can_be_switched_off(smoothing: bool) -> None:
+    settings = {"source": "scenario:hard?pace=0", "tracker": {"smoothing": smoothing, "keyframe_interval": 1}}
+    parts = build(load_config(None, settings))
+    bodies = [faces(parts.pipeline.step(parts.source.read(1.0))) for _ in range(5)]
+    follow, scene = make_tracker(Thresholds(), load_config(None, {})), make_scene("hard", frames=5)
+    follow.clear((scene.width, scene.height))
+    raw = [follow.update(seen, round(number * 1e9 / 30)) for number, seen in enumerate(scene.detections)]
+    same = [
+        np.allclose([face["xyxy"] for face in body["faces"]], tracks.xyxy, atol=0.01)
+        for body, tracks in zip(bodies, raw, strict=True)
+    ]
+    assert same == ([True, False, False, False, False] if smoothing else [True] * 5)
 
 
 def test_a_scenario_needs_neither_engine_nor_card() -> None:

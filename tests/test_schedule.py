@@ -61,7 +61,7 @@ def test_fixed_looks_at_every_nth_frame_and_at_nothing_else() -> None:
     assert [every_third.reason(busy._replace(age=age)) for age in (1, 2, 3, 4)] == ["", "", "interval", "interval"]
 
 
-@given(st.floats(0.01, 1), st.floats(0, 0.2), st.floats(0, 3), st.integers(0, 3))
+@given(st.floats(0.01, 1, exclude_max=True), st.floats(0, 0.2), st.floats(0, 3), st.integers(0, 3))
 def test_looking_keeps_its_share_of_the_time_but_nobody_gets_stale(
     share: float, look_s: float, age_s: float, faces: int
 ) -> None:
@@ -69,6 +69,7 @@ def test_looking_keeps_its_share_of_the_time_but_nobody_gets_stale(
         now = Situation(age=5, age_s=age_s, look_s=look_s, faces=faces, tentative=1)
         stale = age_s >= (0.25 if faces else 1.0)
         assert bool(schedule.reason(now)) == (stale or age_s >= look_s / share)
+        assert replace(schedule, max_detector_share=1.0).reason(now)  # no limit
 
 
 def test_modes() -> None:

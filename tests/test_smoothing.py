@@ -30,12 +30,14 @@ def tracks(
         score=np.full(count, score, np.float32),
         xyxy=np.concatenate([centre - half, centre + half], axis=1).astype(np.float32),
         velocity=np.tile(np.array([speed * SIZE * 30, 0], np.float32), (count, 1)),
+        centre_std=np.ones(count, np.float32),
         measured=np.ones(count, bool),
         age_ns=np.zeros(count, np.int64),
         track_age_ns=np.zeros(count, np.int64),
         keypoints=np.zeros((count, 5, 2), np.float32),
         started=np.array([7], np.int64),
         lost=np.array([8], np.int64),
+        tentative=0,
     )
 
 
