@@ -59,6 +59,7 @@ class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_hits: Annotated[int, Meta(ge=1, le=100)] = 2
     lost_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
     coast_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
+    camera_moves: bool = False
     smoothing: bool = True
 
 

@@ -61,14 +61,15 @@ def build(config: Config) -> Parts:
 
 
 def _pipeline(detector: Detector, thresholds: Thresholds, glimpse: Glimpse | None, config: Config) -> Pipeline:
-    schedule = make_schedule(config)
+    schedule, camera_moves = make_schedule(config), config.tracker.camera_moves
     return Pipeline(
         detector,
         make_tracker(thresholds, config),
         schedule,
         blind_timeout_s=config.tracker.lost_timeout_s,
         smoother=BoxSmoother() if config.tracker.smoothing else None,
-        glimpse=glimpse if schedule.interval is None else None,
+        glimpse=glimpse if camera_moves or schedule.interval is None else None,
+        camera_moves=camera_moves,
     )
 
 

@@ -7,14 +7,19 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from edgeface.camera_motion import Spectrum, shift, spectrum
 from edgeface.errors import OutputError
 from edgeface.message import faces_body
 from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situation
 from edgeface.seams import Detector, Glimpse, Tracker
 from edgeface.smoothing import BoxSmoother
-from edgeface.values import U8, Frame, Tracks
+from edgeface.values import F32, U8, Frame, Tracks
 
 log = logging.getLogger(__name__)
+
+_STILL = np.zeros(2, np.float32)
 
 Message = tuple[str, dict[str, Any]]  # topic, body
 
@@ -31,19 +36,21 @@ class Pipeline:
         blind_timeout_s: float,
         smoother: BoxSmoother | None = None,
         glimpse: Glimpse | None = None,
+        camera_moves: bool = False,
     ) -> None:
         """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails.
 
         `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the schedule where
-        something moved; without it nothing is known of that.
+        something moved, and if `camera_moves`, how the whole picture did; without it nothing is known of that.
         """
         self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
-        self._smoother = smoother
+        self._smoother, self._camera_moves = smoother, camera_moves
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self.problem = ""
         self._last: Frame | None = None
         self._tracks: Tracks | None = None  # of the last frame
         self._seen: U8 | None = None  # the glimpse of the last look
+        self._spectrum: Spectrum | None = None  # of the last frame's glimpse
         self._looked_ns = 0  # when we looked last
         self._look_s = 0.0  # how long it took
         self._keyframe_age = 0
@@ -59,6 +66,7 @@ class Pipeline:
         self._looked_ns = min(self._looked_ns, frame.capture_ns)  # the clock may step back
         self._keyframe_age += 1
         glimpse = self.glimpse(frame) if self.glimpse is not None else None
+        camera_velocity = self._follow_camera(frame, glimpse)
         now = self._situation(frame, glimpse)
         why = self._look_now or self.schedule.reason(now)
         tracks = self._look(frame) if why else None
@@ -71,6 +79,7 @@ class Pipeline:
             else:
                 tracks = self.tracker.predict(frame.capture_ns)
         self._tracks = tracks
+        tracks = replace(tracks, velocity=tracks.velocity + camera_velocity)  # in the picture
         if self._smoother is not None:
             tracks = self._smoother.smooth(tracks, frame.capture_ns)
         looked_ns = time.perf_counter_ns()
@@ -90,6 +99,20 @@ class Pipeline:
             timing_us={"faces": (looked_ns - started_ns) // 1000},
         )
         return [("faces", faces), *events, *_track_events(tracks, frame.capture_ns)]
+
+    def _follow_camera(self, frame: Frame, glimpse: U8 | None) -> F32:
+        """Move the faces with the picture when the camera moved; how fast the picture moves, pixels a second [2]."""
+        if glimpse is None or not self._camera_moves:
+            return _STILL
+        before, self._spectrum = self._spectrum, spectrum(glimpse)
+        elapsed_ns = frame.capture_ns - self._last.capture_ns if self._last is not None else 0
+        if before is None or elapsed_ns <= 0:
+            return _STILL
+        right, down = shift(before, self._spectrum, glimpse.shape[1])
+        moved = np.array([right * frame.width, down * frame.height], np.float32)
+        self.tracker.move(*moved.tolist())
+        velocity: F32 = moved / np.float32(elapsed_ns / 1e9)
+        return velocity
 
     def _situation(self, frame: Frame, glimpse: U8 | None) -> Situation:
         """What the schedule judges by: the faces of the last frame, and what has moved since the last look."""
@@ -123,7 +146,7 @@ class Pipeline:
             if size == (last.width, last.height):
                 return []
             log.warning("frames are now %dx%d, were %dx%d: faces start anew", *size, last.width, last.height)
-        self._look_now, self._seen, self._tracks = "start", None, None
+        self._look_now, self._seen, self._spectrum, self._tracks = "start", None, None, None
         return _track_events(self.tracker.clear(size), frame.capture_ns)
 
 

@@ -85,6 +85,10 @@ class Tracker(Protocol):
         """We did not look: where the known faces should be at `capture_ns`."""
         ...
 
+    def move(self, right: float, down: float) -> None:
+        """The camera has moved: what is in the picture lies so many pixels further now, by that alone."""
+        ...
+
     def clear(self, frame_size: tuple[int, int]) -> Tracks:
         """Forget all faces; their ids are in `lost`. Frames are of this size (width, height) from now on."""
         ...

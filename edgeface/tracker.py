@@ -77,6 +77,10 @@ class ByteTracker:
         nobody = np.zeros(0, bool)
         return self._snapshot(nobody, nobody, np.zeros((0, 0, 2), np.float32), [], lost)
 
+    def move(self, right: float, down: float) -> None:
+        """The camera has moved: all faces lie so many pixels further, their own speeds are what they were."""
+        self._kalman[kalman.X, :, :2] += right, down
+
     def predict(self, capture_ns: int) -> Tracks:
         """Where the known faces should be at `capture_ns`; nobody looked, so nobody is missed."""
         self._advance(capture_ns)

@@ -143,10 +143,10 @@ def test_a_glimpse_is_a_small_grey_picture(size: tuple[int, int]) -> None:
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, width // 2 :] = 200
     small = glimpse(frame(0, width, height, pixels))
-    assert (small.shape, small.dtype) == ((36, 64), np.uint8)
+    assert (small.shape, small.dtype) == ((72, 128), np.uint8)
     if width > 1:
-        assert (small[:, :31] < 10).all()
-        assert (small[:, 33:] > 190).all()
+        assert (small[:, :62] < 10).all()
+        assert (small[:, 66:] > 190).all()
 
 
 def test_a_glimpse_of_a_small_part_of_a_frame_from_a_view() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -266,6 +267,10 @@ def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPa
     }
     assert steps.schedule == KeyframeSchedule(7)
     assert steps.glimpse is None  # nobody asks for it
+    settings["tracker"]["camera_moves"] = True
+    parts = build(load_config(None, settings))
+    parts.close()
+    assert parts.pipeline.glimpse is glimpse
     detector = FakeDetector(detections(BOX), None)
     steps.detector = detector
     assert [len(faces(steps.step(frame(number)))["faces"]) for number in range(18)] == [1] * 8 + [0] * 10
@@ -332,6 +337,46 @@ def test_a_slow_detector_gets_its_share_of_the_time_only(monkeypatch: pytest.Mon
     for number in range(30):
         steps.step(frame(number))
     assert detector.looks == [0, 7, 14, 21, 28]  # a look takes 0.1 s: every 0.2 s
+
+
+def turning(number: int) -> np.ndarray:
+    """A glimpse of a scene that moves a cell to the right every frame."""
+    scene = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
+    return scene[:, 60 - number : 188 - number]
+
+
+@pytest.mark.parametrize("camera_moves", [True, False])
+def test_faces_move_with_a_moving_camera(camera_moves: bool) -> None:
+    steps = Pipeline(
+        FakeDetector(detections(BOX)),
+        tracker(),
+        KeyframeSchedule(100),
+        blind_timeout_s=1.0,
+        glimpse=lambda frame: turning(frame.frame_id),
+        camera_moves=camera_moves,
+    )
+    bodies = [faces(steps.step(frame(number))) for number in range(12)]
+    moved = bodies[11]["faces"][0]["xyxy"][0] - bodies[0]["faces"][0]["xyxy"][0]
+    expected = 11 * 640 / 128 if camera_moves else 0.0
+    assert moved == pytest.approx(expected, abs=1.0)
+    assert bodies[11]["faces"][0]["velocity"][0] == pytest.approx(expected / 11 * 30, abs=10)
+    again = faces(steps.step(frame(12, width=320, height=180)))  # another size: nothing to compare with
+    assert again["keyframe_reason"] == "start"
+    assert again["faces"][0]["velocity"] == [0, 0]
+
+
+def test_a_standing_clock_gives_the_camera_no_speed() -> None:
+    steps = Pipeline(
+        FakeDetector(detections(BOX)),
+        tracker(),
+        KeyframeSchedule(100),
+        blind_timeout_s=1.0,
+        glimpse=lambda frame: turning(frame.frame_id),
+        camera_moves=True,
+    )
+    for number in range(3):
+        body = faces(steps.step(replace(frame(number), capture_ns=7)))
+    assert body["faces"][0]["velocity"] == [0, 0]
 
 
 def test_what_is_published_is_smoothed_and_nothing_else() -> None:

@@ -397,3 +397,15 @@ def test_ids_are_unique_and_never_repeat(steps: list[Detections | None], frames_
         assert not set(ids(tracks)) & ended
         assert np.isfinite(tracks.xyxy).all()
     assert begun == list(range(1, len(begun) + 1))
+
+
+def test_faces_move_with_the_camera_and_keep_their_own_speed() -> None:
+    still, turned = tracker(), tracker()
+    for step in range(10):
+        for follow in (still, turned):
+            follow.update(detections(moved(BOX, 4 * step)), step * FRAME_NS)
+    turned.move(50.0, -20.0)
+    here, there = still.predict(10 * FRAME_NS), turned.predict(10 * FRAME_NS)
+    np.testing.assert_allclose(there.xyxy - here.xyxy, [[50, -20, 50, -20]], atol=1e-3)
+    np.testing.assert_allclose(there.velocity, here.velocity)
+    tracker().move(1.0, 1.0)  # nobody: nothing

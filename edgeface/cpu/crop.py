@@ -17,7 +17,7 @@ from edgeface.errors import EngineError
 from edgeface.model_card import Input
 from edgeface.values import F32, U8, Frame
 
-_GLIMPSE = 64, 36  # columns, rows
+_GLIMPSE = 128, 72  # columns, rows
 
 
 class Cropper:
@@ -83,8 +83,8 @@ class Cropper:
 
 
 def glimpse(frame: Frame) -> U8:
-    """A grey picture [36, 64] of the frame; of large frames every n-th pixel is enough."""
+    """A grey picture [72, 128] of the frame; of large frames every n-th pixel is enough."""
     pixels: NDArray[Any] = frame.pixels
-    step = max(min(frame.width // (4 * _GLIMPSE[0]), frame.height // (4 * _GLIMPSE[1])), 1)
+    step = max(min(frame.width // (2 * _GLIMPSE[0]), frame.height // (2 * _GLIMPSE[1])), 1)
     small = cv2.resize(np.ascontiguousarray(pixels[::step, ::step]), _GLIMPSE, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
