@@ -281,7 +281,7 @@ def running_memory(network: Path) -> dict:
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder:
         film, card = f"{folder}/pan.mp4", f"{folder}/scrfd.toml"
-        writer = cv2.VideoWriter(film, cv2.VideoWriter_fourcc(*"mp4v"), 30, (1280, 720))
+        writer = cv2.VideoWriter(film, cv2.VideoWriter.fourcc(*"mp4v"), 30, (1280, 720))
         for picture in pan(150, 1):
             writer.write(picture)
         writer.release()

@@ -23,13 +23,15 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import edgeface
 from edgeface.config import load_config
 from edgeface.errors import EndOfStream
-from edgeface.pipeline import build, make_tracker
+from edgeface.model_card import find_card
+from edgeface.parts import build, make_tracker
 from edgeface.smoothing import BoxSmoother
 from edgeface.tracker import ByteTracker
 from edgeface.values import Detections, Tracks
@@ -95,7 +97,7 @@ def main() -> None:
         return
     generated = {(seed, interval): follow(seed, interval) for seed in SEEDS for interval in INTERVALS}
     clip = {(0, interval): stream for interval, stream in zip(INTERVALS, follow_clip(), strict=True)}
-    smoothers: dict[str, Callable[[], object] | None] = {
+    smoothers: dict[str, Callable[[], Any] | None] = {
         "tracker alone": None,
         "+ average, 0.3 to 0.9": Average,
         "+ 1 Euro": OneEuro,
@@ -138,7 +140,7 @@ def tune() -> None:
             print(f"{error:.3f} {worst:.3f} {jitter:.3f} {chosen} {mark}")
 
 
-def figures(streams: dict[tuple[int, int], Stream], make: Callable[[], object] | None, held: bool = False) -> Row:
+def figures(streams: dict[tuple[int, int], Stream], make: Callable[[], Any] | None, held: bool = False) -> Row:
     """Means over the seeds."""
     rows: dict[tuple[int, str], list[dict[str, float]]] = {}
     for (_, interval), (truth, detected, published) in streams.items():
@@ -193,16 +195,15 @@ def nearest(box: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def follow_clip() -> list[Stream]:
     """The bundled clip, for each interval. Faces less than 80 % visible are no truth."""
     config = load_config(None, {"source": "demo:?pace=0"})
-    source, engine, pipeline, card = build(config)
+    parts = build(config)
     frames, size = [], (0, 0)
     with contextlib.suppress(EndOfStream):
         while True:
-            frame = source.read(1.0)
+            frame = parts.source.read(1.0)
             if frame is not None:
-                frames.append((frame.capture_ns, pipeline.detector.detect(frame)))
+                frames.append((frame.capture_ns, parts.pipeline.detector.detect(frame)))
                 size = frame.width, frame.height
-    source.close()
-    engine.close()
+    parts.close()
     truth = np.full((len(frames), 9, 4), np.nan)
     text = (Path(edgeface.__file__).parent / "demo" / "demo.json").read_text()
     for number, faces in enumerate(json.loads(text)["frames"]):
@@ -212,7 +213,7 @@ def follow_clip() -> list[Stream]:
     truth = truth[:, ~np.isnan(truth).all(axis=(0, 2))]
     streams = []
     for interval in INTERVALS:
-        tracker = make_tracker(card, config)
+        tracker = make_tracker(find_card(config.detector.card, config.engines).thresholds, config)
         tracker.clear(size)
         held, published = np.full(truth.shape, np.nan), []
         for number, (now_ns, detections) in enumerate(frames):
