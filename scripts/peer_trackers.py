@@ -68,6 +68,7 @@ class BoxmotByteTrack(Peer):
         from boxmot.trackers.box.bytetrack.tracker import ByteTrack
 
         super().__init__(period, empty)
+        logging.getLogger("boxmot").setLevel(logging.WARNING)
         self.tracker: Any = ByteTrack(track_buffer=self.memory, frame_rate=30, variable_dt=self.calls_apart > 1)
 
     def convert(self, found: F32) -> Any:
@@ -82,6 +83,7 @@ class BoxmotOcSort(BoxmotByteTrack):
         from boxmot.trackers.box.ocsort.tracker import OcSort
 
         Peer.__init__(self, period, empty)
+        logging.getLogger("boxmot").setLevel(logging.WARNING)
         self.tracker = OcSort(max_age=self.memory)
 
     def update(self, found: Any, time_s: float) -> Any:

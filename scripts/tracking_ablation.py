@@ -108,7 +108,7 @@ def variants() -> dict[str, dict[str, Any]]:
         for value in values:
             rows[f"{name} = {value:g}"] = motion(**{name: value})
     rows["turn = 4"], rows["no turning (turn = 1e9)"] = motion(turn=4.0), motion(turn=1e9)
-    for name, values in {"min_hits": (1, 3), "lost_timeout_s": (0.5, 5.0), "coast_s": (0.25, 2.0)}.items():
+    for name, values in {"min_hits": (1, 3), "lost_timeout_s": (0.5, 1.0, 5.0), "coast_s": (0.25, 2.0)}.items():
         for value in values:
             rows[f"{name} = {value:g}"] = {name: value}
     rows["no coasting (coast_s = 0)"] = {"coast_s": 0.0}
