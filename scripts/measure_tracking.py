@@ -34,6 +34,7 @@ from edgeface.values import F64
 
 PERIODS = (1, 3, 5, 10)
 LARGE = 100  # from so many faces on two seeds must do
+FEW = 30  # a median of fewer frames is marked
 SIMPLE = {"greedy IoU (floor)": Floor, "reference: CV + centre gate": Reference}
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
@@ -149,25 +150,28 @@ def speed(names: Sequence[str], faces: Sequence[int], frames: int, rounds: int, 
     names = ["edgeface", *names]
     columns = " | ".join(f"N = {count}" for count in faces)
     wall, cpu = ([f"| tracker | {columns} |", "|---" * (len(faces) + 1) + "|"] for _ in range(2))
-    medians = np.zeros((len(names), len(faces), 3))  # wall, its 99th percentile, cpu
+    medians = np.zeros((len(names), len(faces), 4))  # wall, its 99th percentile, cpu, frames
     for column, count in enumerate(faces):
         clip = film("plain", count, 100, frames)
         turns = [[_timed(make(name), clip, budget_s) for name in names] for _ in range(rounds)]
         medians[:, column] = np.median(turns, axis=0)
-    for name, row in zip(names, medians, strict=True):
-        times = row[:, 0] / medians[0, :, 0], row[:, 2] / medians[0, :, 2]
-        cells = [f"{ms:.3f} / {p99:.3f} ({ratio:.2f})" for (ms, p99, _), ratio in zip(row, times[0], strict=True)]
-        wall.append(f"| {name} | {' | '.join(cells)} |")
-        cells = [f"{ms:.3f} ({ratio:.2f})" for ms, ratio in zip(row[:, 2], times[1], strict=True)]
-        cpu.append(f"| {name} | {' | '.join(cells)} |")
+    times = medians[:, :, [0, 2]] / medians[0, :, [0, 2]].T
+    for name, row, ratios in zip(names, medians.tolist(), times.tolist(), strict=True):
+        cells = zip(row, ratios, strict=True)
+        texts = [
+            (f"{ms:.3f} / {p99:.3f} ({more:.2f}){'' if number >= FEW else ' *'}", f"{cpu_ms:.3f} ({cpu_more:.2f})")
+            for (ms, p99, cpu_ms, number), (more, cpu_more) in cells
+        ]
+        for table, column_texts in zip((wall, cpu), zip(*texts, strict=True), strict=True):
+            table.append(f"| {name} | {' | '.join(column_texts)} |")
     load = f"{rounds} rounds; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    about_wall = f"Elapsed ms, median / 99th percentile (times edgeface's median). {load}."
+    about_wall = f"Elapsed ms, median / 99th percentile (times edgeface's median); *: fewer than {FEW} frames. {load}."
     about_cpu = "ms of this thread's processor time, median (times edgeface's); a tracker's own threads do not count."
     return "\n".join([about_wall, "", *wall, "", about_cpu, "", *cpu, ""])
 
 
-def _timed(peer: Peer, clip: Film, budget_s: float) -> tuple[float, float, float]:
-    """ms a frame: median, 99th percentile, median of this thread's processor time."""
+def _timed(peer: Peer, clip: Film, budget_s: float) -> tuple[float, float, float, int]:
+    """ms a frame: median, 99th percentile, median of this thread's processor time; and of how many frames."""
     gc.collect()
     wall, cpu = [], []
     begun = time.perf_counter()
@@ -181,7 +185,8 @@ def _timed(peer: Peer, clip: Film, budget_s: float) -> tuple[float, float, float
             break
     warm = min(30, len(wall) // 4)
     steady = np.array([wall, cpu])[:, warm:] * 1e3
-    return float(np.median(steady[0])), float(np.percentile(steady[0], 99)), float(np.median(steady[1]))
+    median, cpu_median = np.median(steady, axis=1).tolist()
+    return median, float(np.percentile(steady[0], 99)), cpu_median, steady.shape[1]
 
 
 # --- the demo clip
