@@ -28,7 +28,6 @@ class Motion:
     agility: float = 0.5  # change of speed in a second, sizes a second
     size_agility: float = 0.2  # the same of width and height
     slack: float = 0.15  # how far off its path a face may be, sizes times the root of the frames (1/30 s) since seen
-    slack_frames: float = 24.0  # slack grows no further after so many frames
     off_path_cost: float = 4.0  # for a face that has left its path
     stranger_cost: float = 9.0  # a pair that costs more is none: rather a face missed, and a stranger
     low_score_cost: float = 11.0  # what a pair costs more with a low score, or with a tentative face
@@ -50,8 +49,7 @@ class Motion:
 
     def slack_variance(self, unseen_s: F64) -> F64:
         """Of a face's centre about its path, for a size of 1, after `unseen_s` seconds; same shape."""
-        variance: F64 = np.minimum(unseen_s * (self.slack**2 / FRAME_S), self.slack**2 * self.slack_frames)
-        return variance
+        return unseen_s * (self.slack**2 / FRAME_S)
 
 
 def costs(state: F64, area: F64, unseen_s: F64, known: Bool, measured: F64, sure: Bool, motion: Motion) -> F64:

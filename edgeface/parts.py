@@ -140,9 +140,8 @@ def make_tracker(thresholds: Thresholds, config: Config) -> ByteTracker:
     """The tracker with the operating point of a detector: what the config says, else its `thresholds`."""
     low, high = _scores(thresholds, config)
     return ByteTracker(
-        high_score=high,
         low_score=low,
-        new_score=min(high + config.tracker.new_score_margin, (1 + high) / 2),
+        high_score=min(high + config.tracker.new_score_margin, (1 + high) / 2),
         min_hits=config.tracker.min_hits,
         lost_timeout_s=config.tracker.lost_timeout_s,
         coast_s=config.tracker.coast_s,

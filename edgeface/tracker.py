@@ -1,8 +1,8 @@
-"""Following faces: ByteTrack's two stages (Zhang et al. 2022) on a motion model in seconds, made for seldom looks.
+"""Following faces: ByteTrack (Zhang et al. 2022) on a motion model in seconds, made for seldom looks.
 
-What differs from ByteTrack, and why, is in docs/tracking.md: detections are matched by how far they lie from the
-prediction in units of its uncertainty, not by overlap, so that a small or fast face is found again after five frames
-without a look; and a face that a look misses is still published, as predicted, while its place is known well enough.
+What differs from ByteTrack, and why, is in docs/tracking.md: detections are matched by likelihood, not by overlap, so
+that a small or fast face is found again after five frames without a look; and a face that a look misses is still
+published for a while, as predicted.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ class ByteTracker:
 
     A face is CONFIRMED (and gets its track_id) at its `min_hits`-th detection, or at once when it is there on the
     first look; LOST when a look misses it; forgotten `lost_timeout_s` seconds after it was last seen, or when it has
-    left the frame. A LOST face is published for `coast_s` seconds while its place is known to `coast_std` of its size.
+    left the frame. A LOST face is published for `coast_s` seconds.
 
-    Detections of at least `high_score` are matched first, those of at least `low_score` only keep a face alive, and
-    those of at least `new_score` may begin one. Of more than `max_faces` detections the best are taken; detections that
-    are not finite or have no area are passed over.
+    Detections of at least `high_score` may begin a face, those of at least `low_score` keep one alive. Of more than
+    `max_faces` detections the best are taken; detections that are not finite or have no area are passed over.
     """
 
     def __init__(
@@ -50,18 +49,15 @@ class ByteTracker:
         *,
         high_score: float,
         low_score: float,
-        new_score: float,
         min_hits: int = 2,
         lost_timeout_s: float = 2.0,
         coast_s: float = 0.5,
-        coast_std: float = 0.45,
         max_faces: int = 500,
         motion: Motion | None = None,
     ) -> None:
-        self._high_score, self._low_score, self._new_score = high_score, low_score, new_score
+        self._high_score, self._low_score = high_score, low_score
         self._min_hits, self._max_faces = min_hits, max_faces
         self._lost_timeout_ns, self._coast_ns = round(lost_timeout_s * 1e9), round(coast_s * 1e9)
-        self._coast_std = coast_std
         self._motion = motion or Motion()
         self._middle: F64 | None = None  # of the frame
         self._rows: NDArray[np.void] = np.zeros(0, _ROW)
@@ -96,7 +92,7 @@ class ByteTracker:
         track, found = self._associate(measured, score)
         if len(track):
             self._correct(track, measured[found], score[found])
-        free = score >= self._new_score
+        free = score >= self._high_score
         free[found] = False
         (new,) = free.nonzero()
         if len(new):
@@ -165,7 +161,7 @@ class ByteTracker:
         rows = self._rows
         if not len(rows) or not len(score):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        known, sure = rows["state"] != TENTATIVE, score >= self._new_score
+        known, sure = rows["state"] != TENTATIVE, score >= self._high_score
         return assign(costs(self._kalman, rows["area"], self._unseen_ns() / 1e9, known, measured, sure, self._motion))
 
     def _correct(self, track: I64, measured: F64, score: F32) -> None:
@@ -218,20 +214,18 @@ class ByteTracker:
         """Which tracks are remembered, and which are published, when only `seen` ones are there now.
 
         A missed face is remembered for `lost_timeout_s`, unless it has surely left the frame (its centre lies outside
-        by more than its standard deviation) or has grown or shrunk too much to be the same. It is published while it
-        has not been missed yet, or its place is known well enough, and its centre lies in the frame.
+        by more than its standard deviation) or has grown or shrunk too much to be the same. It is published while its
+        centre lies in the frame: until it is missed, and for `coast_s` after it was seen.
         """
         rows, state, motion = self._rows, self._kalman, self._motion
         unseen_ns = self._unseen_ns()
-        area, variance = state[kalman.X, :, 2] * state[kalman.X, :, 3], state[kalman.PP, :, :2]
-        scale = area / rows["area"]
+        scale = state[kalman.X, :, 2] * state[kalman.X, :, 3] / rows["area"]
         plausible: Bool = (scale < _MAX_SCALE**2) & (scale > _MAX_SCALE**-2)
-        certain = (variance[:, 0] <= self._coast_std**2 * area) & (unseen_ns <= self._coast_ns)
-        shown: Bool = certain | (rows["state"] == CONFIRMED)
+        shown: Bool = (unseen_ns <= self._coast_ns) | (rows["state"] == CONFIRMED)
         if self._middle is not None:
             outside = np.abs(state[kalman.X, :, :2] - self._middle) - self._middle
             slack = (rows["area"] * motion.slack_variance(unseen_ns / 1e9))[:, None]
-            gone = outside > np.sqrt(variance + slack)
+            gone = outside > np.sqrt(state[kalman.PP, :, :2] + slack)
             plausible &= ~(gone[:, 0] | gone[:, 1])
             shown &= (outside[:, 0] <= 0) & (outside[:, 1] <= 0)
         named = rows["state"] != TENTATIVE

@@ -231,7 +231,7 @@ def follow_clip() -> list[Stream]:
 def follow(seed: int, interval: int) -> Stream:
     """Generated faces."""
     truth, detected, score = scene(seed)
-    tracker = ByteTracker(high_score=0.5, low_score=0.3, new_score=0.6)
+    tracker = ByteTracker(high_score=0.6, low_score=0.3)
     tracker.clear((20000, 20000))
     held, published = np.full(truth.shape, np.nan), []
     for frame in range(FRAMES):

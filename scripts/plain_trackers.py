@@ -72,17 +72,15 @@ class Edgeface(Peer):
         self,
         period: int,
         empty: bool,
-        scores: tuple[float, float, float] = (0.1, 0.5, 0.6),
+        scores: tuple[float, float] = (0.1, 0.6),
         size: tuple[int, int] = (1920, 1080),
         kind: type[ByteTracker] = ByteTracker,
         motion: Motion | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(period, empty)
-        low, high, new = scores
-        self.tracker: ByteTracker = kind(
-            **({"low_score": low, "high_score": high, "new_score": new, "motion": motion} | settings)
-        )
+        low, high = scores
+        self.tracker: ByteTracker = kind(**({"low_score": low, "high_score": high, "motion": motion} | settings))
         self.tracker.clear(size)
 
     def convert(self, found: F32) -> Detections:

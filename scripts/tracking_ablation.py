@@ -52,7 +52,7 @@ class Staged(ByteTracker):
     def _stage_costs(self, measured: F64, score: F32, high: Any) -> F64:
         rows, unseen_s = self._rows, self._unseen_ns() / 1e9
         known = rows["state"] != TENTATIVE
-        return costs(self._kalman, rows["area"], unseen_s, known, measured, score >= self._new_score, self._motion)
+        return costs(self._kalman, rows["area"], unseen_s, known, measured, score >= self._high_score, self._motion)
 
     def _stages(self, cost: F64, high: Any) -> list[F64]:
         return [np.where(high, cost, 1), np.where(high, 1, cost)]
@@ -99,7 +99,6 @@ def variants() -> dict[str, dict[str, Any]]:
         for factor in (0.5, 2):
             rows[f"{name} x {factor}"] = motion(**{name: getattr(_PLAIN, name) * factor})
     changes = {
-        "slack_frames": (4.0, 24.0),
         "off_path_cost": (0.0, 50.0),
         "stranger_cost": (_STRANGER - 4, _STRANGER + 4),
         "low_score_cost": (0.0, _LOW / 2, _LOW * 2),
@@ -112,8 +111,6 @@ def variants() -> dict[str, dict[str, Any]]:
         for value in values:
             rows[f"{name} = {value:g}"] = {name: value}
     rows["no coasting (coast_s = 0)"] = {"coast_s": 0.0}
-    for value in (0.2, 0.9):
-        rows[f"coast_std = {value:g}"] = {"coast_std": value}
     rows["no low scores (low_score = high_score)"] = {"low_score": None}
     rows["ByteTrack's priority of high scores"] = {"kind": Staged}
     rows["ByteTrack's priority and overlap"] = {"kind": Overlap}

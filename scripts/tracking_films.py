@@ -31,7 +31,7 @@ class Film:
     found: list[F32]  # [n, 5] each: xyxy, score
     truth: Trajectories  # frames count from 1; boxes are clipped to the frame
     counts: Bool  # False: hidden, see edgeface.evaluate
-    scores: tuple[float, float, float]  # edgeface's low, high, new
+    scores: tuple[float, float]  # edgeface's low, high
 
 
 @lru_cache(maxsize=32)
@@ -45,7 +45,7 @@ def film(name: str, faces: int, seed: int, frames: int) -> Film:
     frame = np.repeat(np.arange(1, frames + 1), [len(ids) for ids in scene.truth_id])
     xyxy = _clipped(np.concatenate(scene.truth_xyxy).astype(float), size)
     truth = Trajectories(frame, np.concatenate(scene.truth_id), xyxy)
-    return Film(size, found, truth, np.ones(len(frame), bool), (0.1, 0.5, 0.6))
+    return Film(size, found, truth, np.ones(len(frame), bool), (0.1, 0.6))
 
 
 def _demo(frames: int) -> Film:
@@ -65,7 +65,7 @@ def _demo(frames: int) -> Film:
             seen = parts.pipeline.detector.detect(frame)
             found.append(np.column_stack([seen.xyxy, seen.score]))
     now = truth.boxes.frame <= len(found)
-    scores = threshold.low_score, threshold.score, threshold.score + config.tracker.new_score_margin
+    scores = threshold.low_score, threshold.score + config.tracker.new_score_margin
     return Film(size, found, truth.boxes.where(now), truth.counts[now], scores)
 
 

@@ -24,7 +24,7 @@ def detections(*boxes: tuple[float, float, float, float], score: float = 0.9) ->
 
 def tracker(**changes: float) -> ByteTracker:
     """A tracker with the settings that tests reckon with."""
-    usual = {"high_score": 0.5, "low_score": 0.1, "new_score": 0.6, "min_hits": 2, "lost_timeout_s": 1.0}
+    usual = {"high_score": 0.6, "low_score": 0.1, "min_hits": 2, "lost_timeout_s": 1.0}
     return ByteTracker(**(usual | changes))
 
 

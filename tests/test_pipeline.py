@@ -187,17 +187,16 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(engine.crops, letterbox((64, 32), (64, 64)))
     monkeypatch.setattr("edgeface.parts.ByteTracker", dict)
     assert make_tracker(card.thresholds, config) == {
-        "high_score": 0.62,
+        "high_score": pytest.approx(0.67),
         "low_score": 0.21,
-        "new_score": pytest.approx(0.67),
         "min_hits": 4,
         "lost_timeout_s": 2.5,
         "coast_s": 0.3,
     }
     plain = make_tracker(card.thresholds, load_config(None, {}))
-    assert (plain["high_score"], plain["low_score"]) == (0.5, 0.3)
+    assert (plain["high_score"], plain["low_score"]) == (0.6, 0.3)
     high = make_tracker(card.thresholds, load_config(None, {"detector": {"score_threshold": 0.95}}))
-    assert 0.95 < high["new_score"] < 1  # or no face would ever begin
+    assert 0.95 < high["high_score"] < 1  # or no face would ever begin
 
 
 def test_the_settings_of_each_clustering_reach_it() -> None:
@@ -434,9 +433,9 @@ def test_a_scenario_has_a_usual_detectors_operating_point(monkeypatch: pytest.Mo
     asked: dict[str, float] = {}
     monkeypatch.setattr("edgeface.parts.ByteTracker", lambda **options: asked.update(options))
     build(load_config(None, {"source": "scenario:crowd"}))
-    assert (asked["high_score"], asked["low_score"]) == (0.5, 0.1)
+    assert (asked["high_score"], asked["low_score"]) == (0.6, 0.1)
     build(load_config(None, {"source": "scenario:crowd", "detector": {"score_threshold": 0.7}}))
-    assert (asked["high_score"], asked["low_score"]) == (0.7, 0.1)
+    assert (asked["high_score"], asked["low_score"]) == (pytest.approx(0.8), 0.1)
 
 
 def test_what_was_built_is_closed_whatever_happens() -> None:
