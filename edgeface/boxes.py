@@ -6,6 +6,8 @@ from 10 to 20 is 10 pixels wide (never +1).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +15,9 @@ import numpy as np
 from edgeface.values import F32, F64, I64, Bool
 
 Floats = TypeVar("Floats", F32, F64)
+CropRule = Callable[[tuple[int, int], tuple[int, int]], F32]  # letterbox, stretch: frame and input size -> crop [1, 4]
 
+TILE_OVERLAP = 0.2  # of a tile, with the next one
 _BLOCK = 32  # how many of the best boxes suppress in one go
 _BIT = 1 << np.arange(_BLOCK, dtype=np.int64)
 
@@ -107,6 +111,29 @@ def letterbox(frame_size: tuple[int, int], input_size: tuple[int, int]) -> F32:
 def stretch(frame_size: tuple[int, int], input_size: tuple[int, int]) -> F32:
     """The crop [1, 4] that fills the input with the whole frame, whatever that does to its proportions."""
     return np.array([[0, 0, frame_size[0], frame_size[1]]], np.float32)
+
+
+def tile(
+    frame_size: tuple[int, int],
+    input_size: tuple[int, int],
+    *,
+    fit: CropRule,
+    grid: tuple[int, int],
+    index: int,
+) -> F32:
+    """The crop [1, 4] of tile `index` of a `grid` (columns, rows) over the frame; `fit`: letterbox or stretch.
+
+    Tiles are counted row by row and overlap by a fifth of their size. With `letterbox` a crop may show more than its
+    tile: the frame below it or to its right.
+    """
+    (width, height), (columns, rows) = frame_size, grid
+    tile_width = width / (columns - (columns - 1) * TILE_OVERLAP)
+    tile_height = height / (rows - (rows - 1) * TILE_OVERLAP)
+    left = index % columns * tile_width * (1 - TILE_OVERLAP)
+    top = index // columns * tile_height * (1 - TILE_OVERLAP)
+    tile_size = math.ceil(tile_width), math.ceil(tile_height)
+    crop: F32 = fit(tile_size, input_size) + np.array([left, top, left, top], np.float32)
+    return crop
 
 
 def crop_mapping(crops: F32, input_size: tuple[int, int]) -> tuple[F32, F32]:

@@ -37,11 +37,17 @@ class TaoDbscanConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_height: Annotated[float, Meta(ge=0, le=8192)] = 4.0
 
 
+Side = Annotated[int, Meta(ge=32, le=8192)]
+Count = Annotated[int, Meta(ge=1, le=8)]
+
+
 class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which network looks, and how closely. What is not set is as the card says."""
 
     card: str = "edgeface-detector"
-    input_size: tuple[Annotated[int, Meta(ge=32, le=8192)], Annotated[int, Meta(ge=32, le=8192)]] | None = None
+    input_size: tuple[Side, Side] | None = None
+    scales: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=8)] | None = None  # longer sides of the inputs
+    tiles: tuple[Count, Count] = (1, 1)  # columns, rows
     score_threshold: Share | None = None
     clustering: Literal["nms", "deepstream_dbscan", "tao_dbscan"] = "nms"
     nms_iou_threshold: Share | None = None

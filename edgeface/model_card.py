@@ -98,6 +98,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str  # where the weights come from
     sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""  # of the ONNX; empty: not known
     thresholds: Thresholds = Thresholds()
+    near_look: Annotated[int, Meta(ge=0, le=8192)] = 0  # longer side of the input of a second look, for near faces
     folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

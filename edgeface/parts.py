@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +13,7 @@ from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector, Merge
 from edgeface.errors import ConfigError
 from edgeface.model_card import Card, Thresholds, find_card
+from edgeface.multiscale import MultiScaleDetector
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
 from edgeface.seams import Detector, Engine, Glimpse, Source
@@ -24,15 +27,14 @@ class Parts:
 
     source: Source
     pipeline: Pipeline
-    engine: Engine | None  # None: nothing is inferred
+    engines: tuple[Engine, ...]  # none: nothing is inferred
     facts: dict[str, str]  # what `status` says: backend, detector, landmarks, precision
 
     def close(self) -> None:
-        try:
-            self.source.close()
-        finally:
-            if self.engine is not None:
-                self.engine.close()
+        with ExitStack() as stack:
+            for engine in self.engines:
+                stack.callback(engine.close)
+            stack.callback(self.source.close)
 
 
 def build(config: Config) -> Parts:
@@ -46,7 +48,7 @@ def build(config: Config) -> Parts:
         from edgeface.scenario import source as scenario
 
         pipeline = _pipeline(scenario.ScenarioDetector(), Thresholds(), None, config)
-        return Parts(scenario.open_source(uri), pipeline, None, _facts("scenario", "scenario", "none"))
+        return Parts(scenario.open_source(uri), pipeline, (), _facts("scenario", "scenario", "none"))
     try:
         from edgeface.cpu.crop import glimpse
         from edgeface.cpu.engine import open_engine
@@ -55,9 +57,13 @@ def build(config: Config) -> Parts:
         raise ConfigError(f"the cpu backend lacks {error.name or error}: pip install 'edgeface[cpu]'") from error
 
     card = find_card(config.detector.card, config.engines)
-    engine = open_engine(card, config.detector.input_size, threads=config.cpu.threads, spinning=config.cpu.spinning)
-    pipeline = _pipeline(make_detector(card, engine, config), card.thresholds, glimpse, config)
-    return Parts(open_source(uri), pipeline, engine, _facts(engine.backend, card.name, engine.precision))
+    engines = tuple(
+        open_engine(card, size, threads=config.cpu.threads, spinning=config.cpu.spinning)
+        for size in _input_sizes(card, config)
+    )
+    pipeline = _pipeline(_all_looks(card, engines, config), card.thresholds, glimpse, config)
+    facts = _facts(engines[0].backend, card.name, engines[0].precision)
+    return Parts(open_source(uri), pipeline, engines, facts)
 
 
 def _pipeline(detector: Detector, thresholds: Thresholds, glimpse: Glimpse | None, config: Config) -> Pipeline:
@@ -97,9 +103,45 @@ def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
     return FaceDetector(
         engine,
         make_decoder(card, engine.outputs, engine.input_size),
-        boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch,
+        _whole_frame(card),
         merge,
         score_threshold=score_threshold,
+    )
+
+
+def _input_sizes(card: Card, config: Config) -> list[tuple[int, int]]:
+    """Of each look at the whole frame (width, height), the main one first.
+
+    A scale is the longer side; the proportions stay, to multiples of 32, the largest stride there is.
+    """
+    width, height = config.detector.input_size or (card.input.width, card.input.height)
+    longer = max(width, height)
+
+    def scaled(scale: int) -> tuple[int, int]:
+        return -(-width * scale // (longer * 32)) * 32, -(-height * scale // (longer * 32)) * 32
+
+    if config.detector.scales is not None:
+        return [scaled(scale) for scale in config.detector.scales]
+    return [(width, height), *([scaled(card.near_look)] if 0 < card.near_look < longer else [])]
+
+
+def _whole_frame(card: Card) -> boxes.CropRule:
+    return boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch
+
+
+def _all_looks(card: Card, engines: Sequence[Engine], config: Config) -> Detector:
+    """The detector that looks with each engine at the whole frame and with the first one at the tiles."""
+    looks = [make_detector(card, engine, config) for engine in engines]
+    grid = config.detector.tiles
+    count = grid[0] * grid[1]
+    if len(looks) == count == 1:
+        return looks[0]
+    rules = [partial(boxes.tile, fit=_whole_frame(card), grid=grid, index=index) for index in range(count)]
+    return MultiScaleDetector(
+        looks,
+        [looks[0].with_crop(rule) for rule in rules] if count > 1 else [],
+        sure_score=_scores(card.thresholds, config)[1],
+        in_a_row=config.tracker.min_hits,
     )
 
 

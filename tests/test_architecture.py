@@ -28,7 +28,7 @@ LAYERS = [
         "cpu",
         "cuda",
     },
-    {"pipeline"},
+    {"multiscale", "pipeline"},
     {"parts"},
     {"daemon", "bench", "evaluate"},
     {"cli"},

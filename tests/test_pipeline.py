@@ -421,7 +421,7 @@ def test_a_scenario_needs_neither_engine_nor_card() -> None:
         "detector": {"card": "nobody"},
     }
     parts = build(load_config(None, settings))
-    assert parts.engine is None
+    assert parts.engines == ()
     assert parts.facts == {"backend": "scenario", "detector": "scenario", "landmarks": "none", "precision": "none"}
     bodies = [faces(parts.pipeline.step(parts.source.read(1.0))) for _ in range(9)]
     assert [number for number, body in enumerate(bodies) if body["keyframe"]] == [0, 4, 8]
@@ -446,7 +446,7 @@ def test_what_was_built_is_closed_whatever_happens() -> None:
 
     source, engine = Stubborn([]), FakeEngine({}, (64, 64))
     with pytest.raises(OSError, match="hangs"):
-        Parts(source, pipeline(FakeDetector(detections())), engine, {}).close()
+        Parts(source, pipeline(FakeDetector(detections())), (engine,), {}).close()
     assert (source.closed, engine.closed) == (True, True)
 
 
