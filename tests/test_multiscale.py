@@ -264,7 +264,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
 @pytest.mark.parametrize(
     ("settings", "sizes"),
     [
-        ({"input_size": [640, 384]}, [(640, 384)]),
+        ({}, [(640, 640), (128, 128)]),  # the card of the default network asks for a second look
+        ({"input_size": [640, 384]}, [(640, 384), (128, 96)]),
         ({"input_size": [128, 128]}, [(128, 128)]),
         ({"scales": [640]}, [(640, 640)]),
         ({"scales": [640, 160, 320]}, [(640, 640), (160, 160), (320, 320)]),
