@@ -28,6 +28,7 @@ _ROW = np.dtype(
 )
 _DUPLICATE_IOU = 0.85
 _MAX_SCALE = 2.0  # a prediction that has grown or shrunk by more since it was last seen is no face any more
+_REMEMBERED = 2  # times max_faces: more faces are not kept in mind, whatever a mad detector reports
 _LONGEST_STEP_S = 10.0  # after a longer pause nothing is where it was
 _LARGEST_PX = 1e6
 _SHORTEST_TURN_S = 1 / 60  # a speed cannot be told from less
@@ -41,7 +42,8 @@ class ByteTracker:
     left the frame. A LOST face is published for `coast_s` seconds.
 
     Detections of at least `high_score` may begin a face, those of at least `low_score` keep one alive. Of more than
-    `max_faces` detections the best are taken; detections that are not finite or have no area are passed over.
+    `max_faces` detections the best are taken; of more than twice as many faces those seen last are remembered.
+    Detections that are not finite or have no area are passed over.
     """
 
     def __init__(
@@ -111,6 +113,9 @@ class ByteTracker:
         keep, shown = self._known(seen)
         if started:
             keep &= ~self._doubles(seen)
+        excess = len(keep) - _REMEMBERED * self._max_faces
+        if excess > 0:
+            keep[np.argsort(self._rows["seen_ns"], kind="stable")[:excess]] = False
         lost: list[int] = []
         if not keep.all():
             lost = self._forget(keep)

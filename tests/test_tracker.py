@@ -391,6 +391,20 @@ def test_ids_are_unique_and_never_repeat(steps: list[Detections | None], frames_
     assert begun == list(range(1, len(begun) + 1))
 
 
+def test_a_detector_that_always_sees_others_does_not_fill_the_memory() -> None:
+    follow = tracker(min_hits=1, max_faces=3, lost_timeout_s=60.0)
+    begun: list[int] = []
+    ended: list[int] = []
+    for number in range(20):
+        at = 90.0 * number
+        tracks = follow.update(detections(*[(at, y, at + 8, y + 8) for y in (100.0, 400.0, 700.0)]), number * FRAME_NS)
+        begun += tracks.started.tolist()
+        ended += tracks.lost.tolist()
+    assert ended == begun[:-6]  # of six the three of the last look and the three before
+    assert tracks.measured.sum() == 3
+    assert follow.clear((10, 10)).lost.tolist() == begun[-6:]
+
+
 def test_faces_move_with_the_camera_and_keep_their_own_speed() -> None:
     still, turned = tracker(), tracker()
     for step in range(10):
