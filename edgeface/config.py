@@ -169,7 +169,7 @@ def parse_source(uri: str) -> SourceUri | ScenarioUri:
     `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures; for `scenario:NAME` see ScenarioUri. Raises
     ConfigError.
     """
-    if Path(uri).expanduser().exists():  # whatever its name looks like
+    if _exists(uri):  # whatever its name looks like
         return _file(uri, {})
     match = re.match(r"([A-Za-z][A-Za-z0-9+]*):", uri)
     scheme = match[1].lower() if match else ""
@@ -194,7 +194,7 @@ def parse_source(uri: str) -> SourceUri | ScenarioUri:
         target = unquote(target[len("file:") :].removeprefix("//"))
         if not target.startswith("/"):
             raise ConfigError(f"source {uri!r}: expected file:///absolute/path")
-    elif scheme and not Path(target).expanduser().exists():
+    elif scheme and not _exists(target):
         known = (
             "demo:, a path, file:///path, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://, scenario:NAME"
         )
@@ -206,8 +206,18 @@ def unpaced(uri: str) -> str:
     """The source URI of a file, pictures or a scenario with `pace=0`: as fast as they are read."""
     uri = re.sub(r"(?<=[?&])pace=[01]&|[?&]pace=[01]$", "", uri)
     _, mark, query = uri.rpartition("?")
-    has_options = mark and parse_qsl(query) and not Path(uri).expanduser().exists()
+    has_options = mark and parse_qsl(query) and not _exists(uri)
     return f"{uri}{'&' if has_options else '?'}pace=0"
+
+
+def _exists(path: str) -> bool:
+    """Whether there is such a file. Raises ConfigError for `~somebody` whom nobody knows."""
+    try:
+        return Path(path).expanduser().exists()
+    except OSError:  # a URL may be longer than a file's name
+        return False
+    except RuntimeError as error:
+        raise ConfigError(f"source {path!r}: {error}") from error
 
 
 def _scenario(uri: str) -> ScenarioUri:

@@ -106,6 +106,11 @@ def test_source_uris(uri: str, kind: str, target: str) -> None:
     assert (parsed.kind, parsed.target) == (kind, target)
 
 
+def test_a_stream_may_have_a_long_name() -> None:
+    uri = f"http://cam/mjpeg?token={'x' * 5000}"
+    assert parse_source(uri).target == uri
+
+
 def test_source_options() -> None:
     parsed = parse_source("images:/a/frame?.png?loop=1&fps=12.5&pace=0")
     assert (parsed.target, parsed.loop, parsed.fps, parsed.pace) == ("/a/frame?.png", True, 12.5, False)
@@ -124,6 +129,11 @@ def test_existing_files_are_files_whatever_their_names(tmp_path: Path, monkeypat
     assert parse_source("file:///a%20b.mp4").target == "/a b.mp4"
     assert parse_source("/dev/video3").kind == "camera"
     assert parse_source("/tmp/none:b.mp4").target == "/tmp/none:b.mp4"
+
+
+def test_somebody_whom_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match="home"):
+        parse_source("~nobody-of-that-name/a.mp4")
 
 
 @pytest.mark.parametrize(
