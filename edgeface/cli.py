@@ -169,7 +169,7 @@ def _printable(value: Any) -> Any:
 
 
 def _interval(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdecimal() else text
+    return int(text) if text.removeprefix("-").isdecimal() else text
 
 
 def _count(text: str) -> int:

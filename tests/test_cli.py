@@ -110,6 +110,13 @@ def test_a_scenario_runs_without_the_packages_of_the_backend(endpoint: str) -> N
     assert "scenario:crossing has ended" in done.stderr
 
 
+@pytest.mark.parametrize("interval", ["0", "-5", "--5", "often"])
+def test_a_wrong_keyframe_interval_is_78_in_one_line(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", f"--keyframe-interval={interval}"]) == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("at `$.tracker.keyframe_interval`")
+
+
 def test_an_unknown_scene_is_78(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--source", "scenario:party"]) == 78
     assert "crossing, crowd, occlusion" in capsys.readouterr().err
