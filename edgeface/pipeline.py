@@ -146,7 +146,7 @@ class Pipeline:
             if size == (last.width, last.height):
                 return []
             log.warning("frames are now %dx%d, were %dx%d: faces start anew", *size, last.width, last.height)
-        self._look_now, self._seen, self._spectrum, self._tracks = "start", None, None, None
+        self._look_now, self._spectrum = "start", None
         return _track_events(self.tracker.clear(size), frame.capture_ns)
 
 

@@ -89,6 +89,7 @@ def test_a_detector_whose_numbers_mean_nothing_never_looks_like_an_empty_room() 
     assert [body["mode"] for body in bodies] == ["fixed"] * 3 + ["degraded"] * 2 + ["fixed"] * 3
     assert [body["keyframe"] for body in bodies] == [True, False, False, False, False, True, False, False]
     assert [body["keyframe_age"] for body in bodies] == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert bodies[5]["keyframe_reason"] == "retry"
     assert all(len(body["faces"]) == 1 for body in bodies)
     assert told == ["degraded", "fixed"]
 
@@ -136,7 +137,8 @@ def test_after_a_gap_it_looks_at_once() -> None:
     steps = pipeline(detector, interval=300)
     for number in (0, 1, 2, 40, 41):  # 38 frames are 1.3 s
         steps.step(frame(number))
-    assert detector.looks == [0, 40]
+    steps.step(frame(4))  # the clock may step back as well
+    assert detector.looks == [0, 40, 4]
 
 
 def test_when_frames_change_their_size_faces_start_anew() -> None:
@@ -309,6 +311,13 @@ def test_mode_changes_are_events() -> None:
     assert modes == ["adaptive", "idle"]
 
 
+def test_another_frame_size_is_no_change_of_the_mode() -> None:
+    steps = adaptive(FakeDetector(detections(BOX)))
+    said = [steps.step(frame(number, width=640 + 2 * (number // 10))) for number in range(40)]
+    modes = [body["mode"] for messages in said for body in events(messages) if body["event"] == "mode_changed"]
+    assert modes == ["adaptive"]
+
+
 def test_something_that_moves_is_looked_at() -> None:
     steps = adaptive(FakeDetector(detections()))
     shown = np.zeros((36, 64), np.uint8)
@@ -362,6 +371,24 @@ def test_faces_move_with_a_moving_camera(camera_moves: bool) -> None:
     again = faces(steps.step(frame(12, width=320, height=180)))  # another size: nothing to compare with
     assert again["keyframe_reason"] == "start"
     assert again["faces"][0]["velocity"] == [0, 0]
+
+
+def test_the_schedule_judges_by_the_faces_own_speed() -> None:
+    class Turning(FakeDetector):
+        def detect(self, frame: Frame) -> Detections:
+            return detections((100 + 5 * frame.frame_id, 100, 160 + 5 * frame.frame_id, 180))
+
+    steps = Pipeline(
+        Turning(),
+        tracker(),
+        KeyframeSchedule(None, max_travel=0.1, max_motion=1.0),
+        blind_timeout_s=1.0,
+        glimpse=lambda frame: turning(frame.frame_id),
+        camera_moves=True,
+    )
+    bodies = [faces(steps.step(frame(number))) for number in range(30)]
+    assert bodies[29]["faces"][0]["velocity"][0] == pytest.approx(150, abs=10)
+    assert {body["keyframe_reason"] for body in bodies} <= {"", "start", "stale", "uncertain"}
 
 
 def test_a_standing_clock_gives_the_camera_no_speed() -> None:
