@@ -24,6 +24,11 @@ def test_the_sum_of_all_pairs_is_least(near: np.ndarray, random: object) -> None
     assert cost[rows, columns].sum() == pytest.approx(brute_force(cost), abs=1e-6)
 
 
+def test_a_pair_that_costs_is_none_and_does_not_count_against_others() -> None:
+    rows, columns = assign(np.array([[-3.0, -1.0], [-1.0, 5.0]]))
+    assert (rows.tolist(), columns.tolist()) == ([0], [0])  # though -1 - 1 is less than -3 + 5
+
+
 def brute_force(cost: np.ndarray) -> float:
     """The least sum, row by row with memory of the columns taken."""
 

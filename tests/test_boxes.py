@@ -67,7 +67,7 @@ def test_nms_is_greedy_suppression(boxes: tuple[np.ndarray, np.ndarray], thresho
 
 
 @pytest.mark.parametrize("scale", [0.001, 1, 30])
-@pytest.mark.parametrize("inner", [[599, 0, 1000, 10], [0, 0, 401, 10], [0, 5.99, 1000, 10], [0, 0, 1000, 4.01]])
+@pytest.mark.parametrize("inner", [[599.9, 0, 1000, 10], [0, 0, 400.1, 10], [0, 5.999, 1000, 10], [0, 0, 1000, 4.001]])
 def test_nms_sees_a_box_that_is_barely_large_enough_within_another(inner: list[float], scale: float) -> None:
     xyxy = np.array([[0, 0, 1000, 10], inner], np.float32) * np.float32(scale)
     assert nms(xyxy, np.array([0.9, 0.8], np.float32), 0.4).tolist() == [0]

@@ -31,6 +31,11 @@ def test_a_shift_is_told_to_a_part_of_a_cell(right: float, down: float) -> None:
     np.testing.assert_allclose(told(seen(0, 0), seen(right, down)), (right, down), atol=0.5)
 
 
+@given(st.floats(-5, 5), st.floats(-5, 5))
+def test_a_small_shift_is_told_better_than_by_whole_cells(right: float, down: float) -> None:
+    np.testing.assert_allclose(told(seen(0, 0), seen(right, down)), (right, down), atol=0.3)
+
+
 def test_nothing_moved_and_nothing_to_see() -> None:
     assert told(seen(0, 0), seen(0, 0)) == pytest.approx((0, 0), abs=1e-6)
     dark = np.zeros((ROWS, COLUMNS), np.uint8)

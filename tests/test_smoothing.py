@@ -56,6 +56,13 @@ def test_a_new_face_is_published_as_it_is() -> None:
         np.testing.assert_array_equal(out.score, given_tracks.score)
 
 
+@pytest.mark.parametrize(("jump", "weight"), [(2.0, 0.3), (10.0, 0.9)])
+def test_a_small_jump_is_noise_and_a_large_one_is_motion(jump: float, weight: float) -> None:
+    smoother = BoxSmoother()
+    shown(smoother, 0, [100])
+    assert shown(smoother, 1, [100 + jump]) == pytest.approx([100 + jump * weight], abs=1e-3)
+
+
 def test_nobody_is_nobody() -> None:
     smoother = BoxSmoother()
     for faces in ([], [100], []):

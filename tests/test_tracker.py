@@ -139,6 +139,40 @@ def test_a_prediction_that_explodes_is_forgotten() -> None:
     assert follow.update(detections(), 60 * FRAME_NS).lost.tolist() == [1]
 
 
+def test_a_prediction_that_shrinks_to_less_than_half_is_forgotten() -> None:
+    for growth, lost in ((-500.0, [1]), (0.0, [])):
+        follow = tracker()
+        follow.update(detections(BOX), 0)
+        follow._kalman[kalman.V, 0, 2:] = growth
+        assert follow.update(detections(), 3 * FRAME_NS).lost.tolist() == lost
+
+
+def test_a_prediction_outside_the_frame_is_hidden_and_nobody_is_lost() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(moved((1800.0, 100.0, 1860.0, 180.0), 6 * step)), step * FRAME_NS)
+    assert ids(follow.predict(12 * FRAME_NS)) == [1]  # its centre is at 1902 of 1920
+    outside = follow.predict(20 * FRAME_NS)
+    assert (ids(outside), outside.lost.tolist()) == ([], [])
+
+
+def test_a_missed_face_at_the_border_may_have_stopped_there() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(moved((1817.0, 100.0, 1877.0, 180.0), 8 * step)), step * FRAME_NS)
+    tracks = follow.update(detections(), 10 * FRAME_NS)  # its centre should be at 1927 of 1920
+    assert (ids(tracks), tracks.lost.tolist()) == ([], [])
+
+
+def test_a_face_that_turns_has_its_new_speed_at_once() -> None:
+    follow = tracker()
+    for step in range(20):
+        follow.update(detections(BOX), step * FRAME_NS)
+    tracks = follow.update(detections(moved(BOX, 20)), 20 * FRAME_NS)
+    assert ids(tracks) == [1]
+    assert tracks.velocity[0, 0] == pytest.approx(20 * 30, rel=0.1)
+
+
 def test_a_face_that_turns_round_is_not_lost() -> None:
     follow = tracker()
     for step in range(40):
