@@ -219,22 +219,26 @@ class ByteTracker:
         """Which tracks are remembered, and which are published, when only `seen` ones are there now.
 
         A missed face is remembered for `lost_timeout_s`, unless it has surely left the frame (its centre lies outside
-        by more than its standard deviation) or has grown or shrunk too much to be the same. It is published while its
-        centre lies in the frame: until it is missed, and for `coast_s` after it was seen.
+        by more than its standard deviation) or has grown or shrunk too much to be the same. It is published until it
+        is missed, and for `coast_s` after it was seen; not after its centre has left the frame.
         """
         rows, state, motion = self._rows, self._kalman, self._motion
         unseen_ns = self._unseen_ns()
         scale = state[kalman.X, :, 2] * state[kalman.X, :, 3] / rows["area"]
         plausible: Bool = (scale < _MAX_SCALE**2) & (scale > _MAX_SCALE**-2)
         shown: Bool = (unseen_ns <= self._coast_ns) | (rows["state"] == CONFIRMED)
+        remembered: Bool = plausible & (unseen_ns <= self._lost_timeout_ns)
         if self._middle is not None:
-            outside = np.abs(state[kalman.X, :, :2] - self._middle) - self._middle
+            place = state[kalman.X, :, :2]
+            outside = np.abs(place - self._middle) - self._middle
             slack = (rows["area"] * motion.slack_variance(unseen_ns / 1e9))[:, None]
             gone = outside > np.sqrt(state[kalman.PP, :, :2] + slack)
-            plausible &= ~(gone[:, 0] | gone[:, 1])
-            shown &= (outside[:, 0] <= 0) & (outside[:, 1] <= 0)
+            remembered &= ~(gone[:, 0] | gone[:, 1])
+            where_seen = place - state[kalman.V, :, :2] * (unseen_ns / 1e9)[:, None]
+            was_inside = np.abs(where_seen - self._middle) <= self._middle
+            left = (outside > 0) & (was_inside | (rows["state"] == LOST)[:, None])
+            shown &= ~(left[:, 0] | left[:, 1])
         named = rows["state"] != TENTATIVE
-        remembered = plausible & (unseen_ns <= self._lost_timeout_ns)
         return seen | (remembered & named), (seen | (shown & plausible)) & named
 
     def _doubles(self, seen: Bool) -> Bool:

@@ -156,6 +156,16 @@ def test_a_prediction_outside_the_frame_is_hidden_and_nobody_is_lost() -> None:
     assert (ids(outside), outside.lost.tolist()) == ([], [])
 
 
+@pytest.mark.parametrize("left", [-36.0, -50.0])
+def test_a_face_seen_with_its_centre_outside_does_not_flicker(left: float) -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections((left, 100.0, left + 60, 180.0)), 3 * step * FRAME_NS)
+        for later in (1, 2):
+            assert ids(follow.predict((3 * step + later) * FRAME_NS)) == [1]
+    assert ids(follow.update(detections(), 30 * FRAME_NS)) == []
+
+
 def test_a_missed_face_at_the_border_may_have_stopped_there() -> None:
     follow = tracker()
     for step in range(10):
