@@ -20,6 +20,7 @@ from edgeface.values import F32, U8, Frame, Tracks
 log = logging.getLogger(__name__)
 
 _STILL = np.zeros(2, np.float32)
+_SHORTEST_GAP_NS = 1_000_000_000  # a lost_timeout_s of 0 must not make a gap of every frame
 
 Message = tuple[str, dict[str, Any]]  # topic, body
 
@@ -38,7 +39,8 @@ class Pipeline:
         glimpse: Glimpse | None = None,
         camera_moves: bool = False,
     ) -> None:
-        """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails.
+        """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails. After so long
+        without a frame, at least a second, it looks at once.
 
         `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the schedule where
         something moved, and if `camera_moves`, how the whole picture did; without it nothing is known of that.
@@ -46,6 +48,7 @@ class Pipeline:
         self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
         self._smoother, self._camera_moves = smoother, camera_moves
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
+        self._gap_ns = max(self._blind_timeout_ns, _SHORTEST_GAP_NS)
         self.problem = ""
         self._last: Frame | None = None
         self._tracks: Tracks | None = None  # of the last frame
@@ -61,7 +64,7 @@ class Pipeline:
         """What to publish for `frame`: one `faces` message, then events. Raises EngineError when inference fails."""
         started_ns = time.perf_counter_ns()
         events = self._new_picture_size(frame)
-        if self._last is not None and abs(frame.capture_ns - self._last.capture_ns) > self._blind_timeout_ns:
+        if self._last is not None and abs(frame.capture_ns - self._last.capture_ns) > self._gap_ns:
             self._look_now = "gap"  # who knows who is there
         self._looked_ns = min(self._looked_ns, frame.capture_ns)  # the clock may step back
         self._keyframe_age += 1

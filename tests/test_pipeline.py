@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -73,8 +74,19 @@ def test_faces_that_come_and_go_are_events() -> None:
 
 def test_frames_lost_by_the_source_are_counted() -> None:
     steps = pipeline(FakeDetector(detections(BOX)))
-    dropped = [faces(steps.step(frame(number)))["dropped"] for number in (5, 6, 9, 10, 20)]
-    assert dropped == [0, 0, 2, 0, 9]
+    dropped = [faces(steps.step(frame(number)))["dropped"] for number in (5, 6, 9, 10, 20, 3, 4)]
+    assert dropped == [0, 0, 2, 0, 9, 0, 0]  # a camera that was opened again may count from the beginning
+
+
+def test_the_pixels_of_a_frame_are_let_go() -> None:
+    class Picture:
+        pass
+
+    picture, steps = Picture(), pipeline(FakeDetector(detections(BOX)))
+    kept = weakref.ref(picture)
+    steps.step(frame(0, pixels=picture))
+    del picture
+    assert kept() is None
 
 
 def test_a_detector_whose_numbers_mean_nothing_never_looks_like_an_empty_room() -> None:
@@ -141,6 +153,15 @@ def test_after_a_gap_it_looks_at_once() -> None:
     assert detector.looks == [0, 40, 4]
 
 
+def test_a_short_timeout_makes_no_gap_of_every_frame() -> None:
+    detector = FakeDetector(detections(BOX))
+    steps = Pipeline(detector, tracker(lost_timeout_s=0.0), KeyframeSchedule(5), blind_timeout_s=0.0)
+    for number in (*range(11), 40):  # 30 frames are 0.99999999 s
+        steps.step(frame(number))
+    assert detector.looks == [0, 5, 10]
+    assert faces(steps.step(frame(71)))["keyframe_reason"] == "gap"
+
+
 def test_when_frames_change_their_size_faces_start_anew() -> None:
     detector = FakeDetector(detections(BOX))
     steps = pipeline(detector)
@@ -199,6 +220,8 @@ def test_settings_reach_the_detector_and_the_tracker(monkeypatch: pytest.MonkeyP
     assert (plain["high_score"], plain["low_score"]) == (0.6, 0.3)
     high = make_tracker(card.thresholds, load_config(None, {"detector": {"score_threshold": 0.95}}))
     assert 0.95 < high["high_score"] < 1  # or no face would ever begin
+    low = make_tracker(card.thresholds, load_config(None, {"detector": {"score_threshold": 0.05}}))
+    assert (low["high_score"], low["low_score"]) == (pytest.approx(0.15), 0.05)
 
 
 def test_the_settings_of_each_clustering_reach_it() -> None:
@@ -347,10 +370,10 @@ def test_a_slow_detector_gets_its_share_of_the_time_only(monkeypatch: pytest.Mon
     assert detector.looks == [0, 7, 14, 21, 28]  # a look takes 0.1 s: every 0.2 s
 
 
-def turning(number: int) -> np.ndarray:
-    """A glimpse of a scene that moves a cell to the right every frame."""
-    scene = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
-    return scene[:, 60 - number : 188 - number]
+def turning(number: int, down: int = 0) -> np.ndarray:
+    """A glimpse of a scene that moves a cell to the right every frame, and `down` cells down in all."""
+    scene = np.random.default_rng(0).integers(0, 256, (132, 200), np.uint8)
+    return scene[30 - down : 102 - down, 60 - number : 188 - number]
 
 
 @pytest.mark.parametrize("camera_moves", [True, False])
@@ -371,6 +394,21 @@ def test_faces_move_with_a_moving_camera(camera_moves: bool) -> None:
     again = faces(steps.step(frame(12, width=320, height=180)))  # another size: nothing to compare with
     assert again["keyframe_reason"] == "start"
     assert again["faces"][0]["velocity"] == [0, 0]
+
+
+def test_the_camera_moves_right_by_widths_and_down_by_heights() -> None:
+    steps = Pipeline(
+        FakeDetector(detections(BOX)),
+        tracker(),
+        KeyframeSchedule(100),
+        blind_timeout_s=1.0,
+        glimpse=lambda frame: turning(frame.frame_id, down=2 * frame.frame_id),
+        camera_moves=True,
+    )
+    for number in range(6):
+        body = faces(steps.step(frame(number, height=240)))
+    moved = np.array(body["faces"][0]["xyxy"]) - BOX
+    np.testing.assert_allclose(moved, [25, 5 * 2 * 240 / 72] * 2, atol=1)
 
 
 def test_the_schedule_judges_by_the_faces_own_speed() -> None:

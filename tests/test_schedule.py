@@ -124,6 +124,9 @@ def test_motion_is_the_share_that_changed_where_nobody_is_followed() -> None:
     face = np.array([[100, 90, 140, 130]], np.float32)  # cells are 10 pixels wide; the body is below the face
     assert moved_share(glimpse(), moved, face, FRAME) == 0
     assert moved_share(glimpse(), moved, face + 300, FRAME) == pytest.approx(24 / cells)
+    for aside in (-150, 150):  # pixels
+        beside = face + np.array([aside, 0, aside, 0], np.float32)
+        assert moved_share(glimpse(), moved, beside, FRAME) == pytest.approx(24 / cells)
     above = glimpse((10, 0, 4, 5))
     assert moved_share(glimpse(), above, face, FRAME) == pytest.approx(20 / cells)
     both = np.concatenate([face + 300, face])
