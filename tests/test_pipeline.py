@@ -153,6 +153,14 @@ def test_after_a_gap_it_looks_at_once() -> None:
     assert detector.looks == [0, 40, 4]
 
 
+def test_a_gap_is_longer_than_faces_are_remembered() -> None:
+    detector = FakeDetector(detections(BOX))
+    steps = Pipeline(detector, tracker(), KeyframeSchedule(300), blind_timeout_s=2.0)
+    for number in (0, 40, 101):  # after 1.3 s, after 2.03 s
+        steps.step(frame(number))
+    assert detector.looks == [0, 101]
+
+
 def test_a_short_timeout_makes_no_gap_of_every_frame() -> None:
     detector = FakeDetector(detections(BOX))
     steps = Pipeline(detector, tracker(lost_timeout_s=0.0), KeyframeSchedule(5), blind_timeout_s=0.0)

@@ -140,10 +140,11 @@ def test_a_prediction_that_explodes_is_forgotten() -> None:
 
 
 def test_a_prediction_that_shrinks_to_less_than_half_is_forgotten() -> None:
-    for growth, lost in ((-500.0, [1]), (0.0, [])):
+    for growth, shown, lost in ((-600.0, [], [1]), (0.0, [1], [])):
         follow = tracker()
         follow.update(detections(BOX), 0)
         follow._kalman[kalman.V, 0, 2:] = growth
+        assert ids(follow.predict(2 * FRAME_NS)) == shown
         assert follow.update(detections(), 3 * FRAME_NS).lost.tolist() == lost
 
 
