@@ -24,6 +24,7 @@ from edgeface.values import F64, Bool
 
 OPEN_SHARE = 0.6  # a face of the demo clip counts when so much of it is visible
 _DEMO = Path(__file__).parent / "demo" / "demo.mp4"
+_MOST_BOXES = 5_000_000  # of a scenario's truth
 _SHARES = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "MOTP", "recall", "precision")
 
 Report = dict[str, Any]
@@ -168,6 +169,8 @@ def _demo_truth() -> Truth:
 
 def _scenario_truth(uri: ScenarioUri, frames: int) -> Truth:
     """Clipped to the frame, as published boxes are; its faces are those whose centre can be seen."""
+    if uri.faces * frames > _MOST_BOXES:
+        raise ConfigError(f"{uri.faces} faces on {frames} frames: expected at most {_MOST_BOXES} boxes; fewer frames?")
     scene = make_scene(uri.name, faces=uri.faces, seed=uri.seed, fps=uri.fps, frames=frames)
     limit = np.array([scene.width, scene.height] * 2)
     shown = zip(scene.truth_id, scene.truth_xyxy, strict=True)

@@ -123,7 +123,7 @@ class Pipeline:
         if self._tracks is None:
             return Situation(self._keyframe_age, age_s, self._look_s)
         motion = 0.0
-        if glimpse is not None and self._seen is not None:
+        if glimpse is not None and self._seen is not None and not self._camera_moves:
             motion = moved_share(self._seen, glimpse, self._tracks.xyxy, (frame.width, frame.height))
         return situation(self._keyframe_age, age_s, self._look_s, self._tracks, motion)
 

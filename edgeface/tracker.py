@@ -64,7 +64,7 @@ class ByteTracker:
         self._middle: F64 | None = None  # of the frame
         self._rows: NDArray[np.void] = np.zeros(0, _ROW)
         self._kalman: F64 = np.zeros((5, 0, 4))
-        self._now_ns: int | None = None  # None: never looked
+        self._now_ns: int | None = None  # None: neither looked nor predicted
         self._next_id = 1
 
     def clear(self, frame_size: tuple[int, int]) -> Tracks:

@@ -156,6 +156,7 @@ def test_the_truth_of_the_demo_clip() -> None:
         (["--source", "rtsp://x/y"], "expected one that ends"),
         (["--source", "demo:?loop=1"], "expected one that ends"),
         (["--source", "scenario:hard?loop=1"], "expected one that ends"),
+        (["--source", "scenario:hard?faces=500&frames=1000000"], "expected at most 5000000 boxes"),
         (["--truth", "none.txt"], "none.txt: cannot be read"),
         (["--tracks", "none.txt", "--truth", "none.txt"], "none.txt: cannot be read"),
         (["--max-frames", "1", "--write", "/proc/x"], "/proc/x: cannot be written"),

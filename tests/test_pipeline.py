@@ -363,6 +363,17 @@ def test_something_that_moves_is_looked_at() -> None:
     assert [faces(steps.step(frame(number)))["keyframe_reason"] for number in (12, 13)] == ["", "motion"]
 
 
+def test_nothing_is_told_of_motion_while_the_camera_may_move() -> None:
+    steps = Pipeline(
+        FakeDetector(detections()), tracker(), KeyframeSchedule(None), blind_timeout_s=1.0, camera_moves=True
+    )
+    shown = np.zeros((36, 64), np.uint8)
+    steps.glimpse = lambda _: shown.copy()
+    steps.step(frame(0))
+    shown[5:20, 5:20] = 200
+    assert not any(faces(steps.step(frame(number)))["keyframe"] for number in range(1, 20))
+
+
 def test_a_slow_detector_gets_its_share_of_the_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(FakeDetector):
         def detect(self, frame: Frame) -> Detections:
