@@ -50,7 +50,7 @@ def nms(xyxy: F32, score: F32, iou_threshold: float, top_k: int = 400) -> I64:
     left: I64 = np.argsort(-score, kind="stable")[:top_k]
     # rows: x1, y1, -x2, -y2 (an intersection has the larger of each), area, and how far x1, y1, -x2, -y2 of another box
     # may be when it shares the threshold's part of this box's width and height
-    table = np.empty((9, len(left)), np.float32)
+    table: F32 = np.empty((9, len(left)), np.float32)
     table[:4] = xyxy.take(left, axis=0).T
     np.negative(table[2:4], out=table[2:4])
     negative_size = np.minimum(table[:2] + table[2:4], 0)
@@ -68,7 +68,8 @@ def nms(xyxy: F32, score: F32, iou_threshold: float, top_k: int = 400) -> I64:
                 stay.append(index)
                 gone |= bits
         kept.append(left.take(stay))
-        rest = _BLOCK + (~hits.take(stay, axis=0)[:, _BLOCK:].any(axis=0)).nonzero()[0]
+        free: Bool = ~np.logical_or.reduce(hits.take(stay, axis=0)[:, _BLOCK:])
+        rest = _BLOCK + free.nonzero()[0]
         left, table = left.take(rest), table.take(rest, axis=1)
     return np.concatenate(kept)
 

@@ -101,9 +101,9 @@ class ByteTracker:
             track = np.concatenate([track, np.arange(len(self._rows), len(self._rows) + len(new))])
             found = np.concatenate([found, new])
             self._begin(measured[new], score[new])
-        seen = np.zeros(len(self._rows), bool)
+        seen: Bool = np.zeros(len(self._rows), bool)
         seen[track] = True
-        keypoints = np.full((len(seen), *detections.keypoints.shape[1:]), np.nan, np.float32)
+        keypoints: F32 = np.full((len(seen), *detections.keypoints.shape[1:]), np.nan, np.float32)
         keypoints[track] = detections.keypoints[found]
         started = self._confirm(first_look)
         if seen.all():

@@ -93,7 +93,8 @@ def generated(count: int) -> np.ndarray:
     centre = centre[face] + random.normal(0, 0.08, (count, 2)) * size[face]
     half = size[face] * np.exp(random.normal(0, 0.1, (count, 2))) / 2
     score = np.sort(random.uniform(0.02, 0.98, (count, 1)), axis=0)[::-1]
-    return np.concatenate([centre - half, centre + half, score], axis=1).astype(np.float32)
+    table: np.ndarray = np.concatenate([centre - half, centre + half, score], axis=1).astype(np.float32)
+    return table
 
 
 def detected(network: Path, picture: Path) -> np.ndarray:

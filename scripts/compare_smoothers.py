@@ -53,7 +53,8 @@ class Average:
     """The exponential average known from TAO's face detector: weight 0.3 at rest to 0.9 at 0.15 sizes a frame."""
 
     def __init__(self) -> None:
-        self.ids, self.box = np.zeros(0, np.int64), np.zeros((0, 4))
+        self.ids: np.ndarray = np.zeros(0, np.int64)
+        self.box = np.zeros((0, 4))
 
     def smooth(self, tracks: Tracks, capture_ns: int) -> Tracks:
         box = centred(tracks.xyxy)
@@ -71,7 +72,8 @@ class OneEuro:
 
     def __init__(self, min_cutoff: float = 2.0, beta: float = 20.0, derivative_cutoff: float = 1.0) -> None:
         self.min_cutoff, self.beta, self.derivative_cutoff = min_cutoff, beta, derivative_cutoff
-        self.ids, self.box, self.speed, self.now_ns = np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros((0, 4)), 0
+        self.ids: np.ndarray = np.zeros(0, np.int64)
+        self.box, self.speed, self.now_ns = np.zeros((0, 4)), np.zeros((0, 4)), 0
 
     def smooth(self, tracks: Tracks, capture_ns: int) -> Tracks:
         box, dt = centred(tracks.xyxy), (capture_ns - self.now_ns) / 1e9
@@ -204,7 +206,7 @@ def follow_clip() -> list[Stream]:
                 frames.append((frame.capture_ns, parts.pipeline.detector.detect(frame)))
                 size = frame.width, frame.height
     parts.close()
-    truth = np.full((len(frames), 9, 4), np.nan)
+    truth: np.ndarray = np.full((len(frames), 9, 4), np.nan)
     text = (Path(edgeface.__file__).parent / "demo" / "demo.json").read_text()
     for number, faces in enumerate(json.loads(text)["frames"]):
         for face in faces:

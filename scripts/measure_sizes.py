@@ -21,11 +21,13 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edgeface.boxes import iou, letterbox, tile
 from edgeface.config import Config, load_config
@@ -45,7 +47,8 @@ SMALL = (128, 160, 192, 256, 320)
 TILES = ((2, 1), (2, 2), (3, 2))
 SMALLEST_SOURCE_PX = 60  # a face that is blown up from less is a blur
 
-Case = tuple[np.ndarray, F32, F32]  # picture; the faces that count; all faces, [n, 4]
+Picture = NDArray[Any]  # [height, width, 3] 8-bit, blue first
+Case = tuple[Picture, F32, F32]  # picture; the faces that count; all faces, [n, 4]
 Looks = dict[str, list[FaceDetector]]
 
 
@@ -90,7 +93,7 @@ def main() -> None:
                     )
 
 
-def looked_at(files: Iterable[Path], every: int) -> Iterator[np.ndarray]:
+def looked_at(files: Iterable[Path], every: int) -> Iterator[Picture]:
     """The pictures, and every so many frames of the clips; a file that cannot be read is named and passed over."""
     for path in files:
         if path.suffix.lower() not in (".gif", ".mp4", ".avi", ".mkv"):
@@ -110,7 +113,7 @@ def looked_at(files: Iterable[Path], every: int) -> Iterator[np.ndarray]:
             print(f"{path}: no clip, passed over", file=sys.stderr)
 
 
-def frame_of(picture: np.ndarray) -> Frame:
+def frame_of(picture: Picture) -> Frame:
     return Frame(0, 0, picture.shape[1], picture.shape[0], "bgr8", picture)
 
 
@@ -192,7 +195,7 @@ def cells(cases: list[Case], looks: Looks) -> Iterator[str]:
         yield f"{hits / max(faces, 1):.2f} / {fit / max(hits, 1):.2f} / {false}"
 
 
-def follow(card: Card, still: np.ndarray, faces: F32, grid: tuple[int, int]) -> list[float]:
+def follow(card: Card, still: Picture, faces: F32, grid: tuple[int, int]) -> list[float]:
     """Seconds 1 to 5 of a film over `still`, 1 px a frame to the left: the share of the faces that is published.
 
     30 frames a second, every third one a keyframe with a look at one tile of `grid`.
@@ -220,7 +223,7 @@ def clipped(xyxy: F32, size: tuple[int, int]) -> F32:
     return np.clip(xyxy, 0, [*size, *size]).astype(np.float32)
 
 
-def near(pictures: Iterable[tuple[np.ndarray, F32]], share: float, size: tuple[int, int]) -> Iterator[Case]:
+def near(pictures: Iterable[tuple[Picture, F32]], share: float, size: tuple[int, int]) -> Iterator[Case]:
     """A frame of `size` for every face that is large enough in its picture."""
     for picture, faces in pictures:
         for face in faces:
@@ -238,7 +241,7 @@ def near(pictures: Iterable[tuple[np.ndarray, F32]], share: float, size: tuple[i
             yield frame, (face[None] - shift) * np.float32(scale), (faces - shift) * np.float32(scale)
 
 
-def tiny(pictures: list[tuple[np.ndarray, F32]], size: float) -> Iterator[Case]:
+def tiny(pictures: list[tuple[Picture, F32]], size: float) -> Iterator[Case]:
     """Frames full of small pictures until every picture has been on one, the last one filled up from the first."""
     small = []
     for picture, faces in pictures:

@@ -71,7 +71,8 @@ def _demo(frames: int) -> Film:
 
 def run(peer: Peer, clip: Film, period: int, empty: bool) -> Trajectories:
     """What a tracker publishes when the detector looks at every `period`-th frame; `empty` as in Peer."""
-    numbers, tables = [np.zeros(0, np.int64)], [np.zeros((0, 5))]
+    numbers: list[I64] = [np.zeros(0, np.int64)]
+    tables: list[F64] = [np.zeros((0, 5))]
     for number, tracks in _published(peer, clip, period, empty):
         _, once = np.unique(tracks[:, 4], return_index=True)
         numbers.append(np.full(len(once), number))
