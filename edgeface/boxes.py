@@ -68,8 +68,8 @@ def nms(xyxy: F32, score: F32, iou_threshold: float, top_k: int = 400) -> I64:
                 stay.append(index)
                 gone |= bits
         kept.append(left.take(stay))
-        free: Bool = ~np.logical_or.reduce(hits.take(stay, axis=0)[:, _BLOCK:])
-        rest = _BLOCK + free.nonzero()[0]
+        hit: Bool = np.any(hits.take(stay, axis=0)[:, _BLOCK:], axis=0)
+        rest = _BLOCK + np.flatnonzero(~hit)
         left, table = left.take(rest), table.take(rest, axis=1)
     return np.concatenate(kept)
 

@@ -34,7 +34,7 @@ def shift(before: Spectrum, now: Spectrum, columns: int) -> tuple[float, float]:
     cross = now * before.conj()
     surface = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), s=(len(before), columns))
     size = np.array(surface.shape)
-    peak = np.array(np.unravel_index(surface.argmax(), surface.shape))
+    peak = np.array(np.unravel_index(np.argmax(surface), surface.shape))
     near = np.arange(-_REACH, _REACH + 1)
     patch = np.maximum(surface[np.ix_((peak[0] + near) % size[0], (peak[1] + near) % size[1])], 0)
     response = patch.sum()

@@ -128,7 +128,7 @@ class ByteTracker:
         if not len(score):
             return detections
         sides = xyxy[:, 2:] - xyxy[:, :2]
-        usual = sides.min() > 0 and sides.max() < _LARGEST_PX and score.min() >= self._low_score  # NaN is never
+        usual = np.min(sides) > 0 and np.max(sides) < _LARGEST_PX and np.min(score) >= self._low_score  # NaN is never
         if usual and len(score) <= self._max_faces:
             return detections
         keep = ((sides > 0) & (sides < _LARGEST_PX)).all(axis=1) & (score >= self._low_score)

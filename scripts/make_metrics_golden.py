@@ -88,7 +88,7 @@ def sequence(
             track[:2] = track[1::-1]
         if rng.random() < swaps:
             track[rng.integers(faces)], next_track = next_track, next_track + 1
-        for face in np.flatnonzero(first <= frame):
+        for face in np.flatnonzero(first <= frame).tolist():
             box = np.concatenate([place[face], size[face]])
             zero = marks and rng.random() < 0.1
             distractor = hidden and (frame + 7 * face) % 20 < 6
