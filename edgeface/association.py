@@ -1,4 +1,4 @@
-"""Which detection is which known face: what each pair is worth, and the pairs that are worth most together."""
+"""Which detection is which known face: what each pair costs, and the pairs that are cheapest together."""
 
 from __future__ import annotations
 

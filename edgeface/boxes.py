@@ -29,6 +29,13 @@ def area(xyxy: Floats) -> Floats:
     return product
 
 
+def around(centre: Floats, size: Floats) -> Floats:
+    """Boxes xyxy [n, 4] with their middles at `centre` [n, 2] and width and height `size` [n, 2]."""
+    half = size / 2
+    xyxy: Floats = np.concatenate([centre - half, centre + half], axis=1)
+    return xyxy
+
+
 def iou(a: Floats, b: Floats) -> Floats:
     """Intersection over union [n, m] of boxes a [n, 4] and b [m, 4]; 0 where both areas are 0."""
     ax1, ay1, ax2, ay2 = a.T[:, :, None]

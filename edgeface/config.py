@@ -15,6 +15,8 @@ from edgeface.errors import ConfigError
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Inner = Annotated[float, Meta(gt=0, lt=1)]
+Side = Annotated[int, Meta(ge=32, le=8192)]
+Count = Annotated[int, Meta(ge=1, le=8)]
 
 
 class DeepstreamDbscanConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,10 +37,6 @@ class TaoDbscanConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_samples: Annotated[float, Meta(gt=0, le=1000)] = 1.0
     confidence_threshold: Annotated[float, Meta(ge=0, le=1000)] = 0.9
     min_height: Annotated[float, Meta(ge=0, le=8192)] = 4.0
-
-
-Side = Annotated[int, Meta(ge=32, le=8192)]
-Count = Annotated[int, Meta(ge=1, le=8)]
 
 
 class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from edgeface.parts import build
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene
 from edgeface.seams import Source
-from edgeface.values import F64, Bool
+from edgeface.values import F64, Bool, Frame
 
 OPEN_SHARE = 0.6  # a face of the demo clip counts when so much of it is visible
 _DEMO = Path(__file__).parent / "demo" / "demo.mp4"
@@ -99,13 +101,7 @@ def follow(source: Source, pipeline: Pipeline, max_frames: int) -> Run:
     rows: list[tuple[float, ...]] = []
     score: list[float] = []
     frames = looks = 0
-    while not max_frames or frames < max_frames:
-        try:
-            frame = source.read(10.0)
-        except EndOfStream:
-            break
-        if frame is None:
-            raise SourceError("no frame for 10 s")
+    for frame in frames_of(source, max_frames):
         body = pipeline.step(frame)[0][1]
         if pipeline.problem:  # predicted faces would look like a poor tracker
             raise EngineError(f"frame {frame.frame_id}: {pipeline.problem}")
@@ -115,6 +111,18 @@ def follow(source: Source, pipeline: Pipeline, max_frames: int) -> Run:
         frames += 1
         looks += body["keyframe"]
     return Run(trajectories(rows), np.array(score, float), frames, looks)
+
+
+def frames_of(source: Source, max_frames: int) -> Iterator[Frame]:
+    """What there is to read; `max_frames` 0: to the end of the source. Raises SourceError."""
+    for _ in range(max_frames) if max_frames else count():
+        try:
+            frame = source.read(10.0)
+        except EndOfStream:
+            return
+        if frame is None:
+            raise SourceError("no frame for 10 s")
+        yield frame
 
 
 def figures(truth: Truth, tracks: Trajectories) -> Report:

@@ -82,7 +82,8 @@ class Pipeline:
             else:
                 tracks = self.tracker.predict(frame.capture_ns)
         self._tracks = tracks
-        tracks = replace(tracks, velocity=tracks.velocity + camera_velocity)  # in the picture
+        if self._camera_moves:
+            tracks = replace(tracks, velocity=tracks.velocity + camera_velocity)  # in the picture
         if self._smoother is not None:
             tracks = self._smoother.smooth(tracks, frame.capture_ns)
         looked_ns = time.perf_counter_ns()
@@ -122,6 +123,8 @@ class Pipeline:
         age_s = (frame.capture_ns - self._looked_ns) / 1e9
         if self._tracks is None:
             return Situation(self._keyframe_age, age_s, self._look_s)
+        if self.schedule.interval is not None:  # no rule of the table is asked
+            return Situation(self._keyframe_age, age_s, self._look_s, faces=len(self._tracks.track_id))
         motion = 0.0
         if glimpse is not None and self._seen is not None and not self._camera_moves:
             motion = moved_share(self._seen, glimpse, self._tracks.xyxy, (frame.width, frame.height))

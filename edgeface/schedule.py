@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgeface.boxes import area
 from edgeface.values import F32, LOST, U8, Tracks
 
 _CHANGED_LEVELS = 18  # of 255: how much a cell of a glimpse must change to have moved
@@ -79,8 +80,7 @@ RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...
 
 def situation(age: int, age_s: float, look_s: float, tracks: Tracks, motion: float) -> Situation:
     """The situation with the faces of the last frame."""
-    sides = tracks.xyxy[:, 2:] - tracks.xyxy[:, :2]
-    size = np.sqrt(sides[:, 0] * sides[:, 1])
+    size = np.sqrt(area(tracks.xyxy))
     speed = np.hypot(tracks.velocity[:, 0], tracks.velocity[:, 1])
     return Situation(
         age,
@@ -106,8 +106,8 @@ def moved_share(before: U8, now: U8, xyxy: F32, frame_size: tuple[int, int]) -> 
     rows, columns = changed.shape
     x = (np.arange(columns) + 0.5) * (frame_size[0] / columns)
     y = (np.arange(rows) + 0.5) * (frame_size[1] / rows)
-    side = np.sqrt((xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
-    left, top, right = (xyxy[:, :3] + side[:, None] * _BODY).T[:, :, None]
+    size = np.sqrt(area(xyxy))
+    left, top, right = (xyxy[:, :3] + size[:, None] * _BODY).T[:, :, None]
     body = (x > left) & (x < right)
     changed &= ~((y > top)[:, :, None] & body[:, None]).any(axis=0)
     return float(changed.mean())

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeface.association import FRAME_S
+from edgeface.boxes import around
 from edgeface.values import F32, F64, I64, Tracks
 
 _JUMP = 0.5  # part of a jump that counts as motion: a jump of 2 % of the size is noise
@@ -68,6 +69,5 @@ class BoxSmoother:
             box[now] = moved + gap * (1 - (1 - weight) ** step)[:, :, None]
             score[now] = self._score[last] + (score[now] - self._score[last]) * (1 - (1 - self._still_weight) ** step)
         self._track_id, self._box, self._score = tracks.track_id.copy(), box, score
-        centre, half = box[:, 0], box[:, 1] / 2
-        xyxy = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        xyxy = around(box[:, 0], box[:, 1]).astype(np.float32)
         return replace(tracks, xyxy=xyxy, score=score.copy())

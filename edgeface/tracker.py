@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeface import kalman
 from edgeface.association import Motion, assign, costs
-from edgeface.boxes import iou
+from edgeface.boxes import around, iou
 from edgeface.values import CONFIRMED, F32, F64, I64, LOST, TENTATIVE, Bool, Detections, Tracks
 
 _ROW = np.dtype(
@@ -158,8 +158,9 @@ class ByteTracker:
         return unseen
 
     def _xyxy(self) -> F32:
-        centre, half = self._kalman[kalman.X, :, :2], self._kalman[kalman.X, :, 2:] / 2
-        return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        place: F64 = self._kalman[kalman.X]
+        xyxy: F32 = around(place[:, :2], place[:, 2:]).astype(np.float32)
+        return xyxy
 
     def _associate(self, measured: F64, score: F32) -> tuple[I64, I64]:
         """Which track is which detection: rows and columns of the pairs."""

@@ -17,7 +17,6 @@ no larger than the tracker's on average and larger by at most a fifth in any cla
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 from collections.abc import Callable
@@ -29,7 +28,7 @@ import numpy as np
 
 import edgeface
 from edgeface.config import load_config
-from edgeface.errors import EndOfStream
+from edgeface.evaluate import frames_of
 from edgeface.model_card import find_card
 from edgeface.parts import build, make_tracker
 from edgeface.smoothing import BoxSmoother
@@ -199,12 +198,9 @@ def follow_clip() -> list[Stream]:
     config = load_config(None, {"source": "demo:?pace=0"})
     parts = build(config)
     frames, size = [], (0, 0)
-    with contextlib.suppress(EndOfStream):
-        while True:
-            frame = parts.source.read(1.0)
-            if frame is not None:
-                frames.append((frame.capture_ns, parts.pipeline.detector.detect(frame)))
-                size = frame.width, frame.height
+    for frame in frames_of(parts.source, 0):
+        frames.append((frame.capture_ns, parts.pipeline.detector.detect(frame)))
+        size = frame.width, frame.height
     parts.close()
     truth: np.ndarray = np.full((len(frames), 9, 4), np.nan)
     text = (Path(edgeface.__file__).parent / "demo" / "demo.json").read_text()

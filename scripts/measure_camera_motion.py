@@ -9,14 +9,13 @@ the truth moves with it. Every picture is looked at once, and each run of the pi
 from __future__ import annotations
 
 from contextlib import closing
-from itertools import count
 
 import cv2
 import numpy as np
 
 from edgeface.config import load_config, parse_source
 from edgeface.errors import EndOfStream
-from edgeface.evaluate import Truth, figures, follow, truth_for
+from edgeface.evaluate import Truth, figures, follow, frames_of, truth_for
 from edgeface.metrics import Trajectories
 from edgeface.parts import build
 from edgeface.seams import Detector
@@ -71,15 +70,7 @@ def main() -> None:
 def pictures() -> list[Frame]:
     """The bundled clip's frames."""
     with closing(build(load_config(None, {"source": "demo:?pace=0"}))) as parts:
-        frames: list[Frame] = []
-        for _ in count():
-            try:
-                frame = parts.source.read(1.0)
-            except EndOfStream:
-                return frames
-            assert frame is not None
-            frames.append(frame)
-    return frames
+        return list(frames_of(parts.source, 0))
 
 
 def moved(frames: list[Frame], way: F64) -> list[Frame]:

@@ -27,8 +27,7 @@ from tracking_films import DEMO, Film, film, judge, run
 
 from edgeface import __version__
 from edgeface.config import Config, load_config
-from edgeface.errors import EndOfStream
-from edgeface.evaluate import of_run
+from edgeface.evaluate import frames_of, of_run
 from edgeface.parts import build
 from edgeface.values import F64
 
@@ -218,12 +217,7 @@ def _frames_a_second(config: Config, frames: int) -> float:
     """Of the pipeline's steps alone, without reading the clip."""
     steps: list[float] = []
     with closing(build(config)) as parts:
-        while len(steps) < frames:
-            try:
-                frame = parts.source.read(10.0)
-            except EndOfStream:
-                break
-            assert frame is not None
+        for frame in frames_of(parts.source, frames):
             before = time.perf_counter()
             parts.pipeline.step(frame)
             steps.append(time.perf_counter() - before)

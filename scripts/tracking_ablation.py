@@ -28,7 +28,7 @@ COLUMNS = [  # scene, faces, a look at every so many frames
     (DEMO, 5, 5),
 ]
 _PLAIN = Motion()
-_STRANGER, _LOW, _OFF = _PLAIN.stranger_cost, _PLAIN.low_score_cost, _PLAIN.off_path_cost
+_STRANGER, _LOW = _PLAIN.stranger_cost, _PLAIN.low_score_cost
 
 
 class Staged(ByteTracker):

@@ -11,8 +11,7 @@ import numpy as np
 from plain_trackers import FPS, Peer
 
 from edgeface.config import load_config, parse_source
-from edgeface.errors import EndOfStream
-from edgeface.evaluate import truth_for
+from edgeface.evaluate import frames_of, truth_for
 from edgeface.metrics import Trajectories, clear, identity, overlaps, without_hidden
 from edgeface.model_card import find_card
 from edgeface.parts import build
@@ -55,12 +54,7 @@ def _demo(frames: int) -> Film:
     found: list[F32] = []
     size = 0, 0
     with closing(build(config)) as parts:
-        while len(found) < frames:
-            try:
-                frame = parts.source.read(10.0)
-            except EndOfStream:
-                break
-            assert frame is not None
+        for frame in frames_of(parts.source, frames):
             size = frame.width, frame.height
             seen = parts.pipeline.detector.detect(frame)
             found.append(np.column_stack([seen.xyxy, seen.score]))

@@ -395,16 +395,27 @@ def turning(number: int, down: int = 0) -> np.ndarray:
     return scene[30 - down : 102 - down, 60 - number : 188 - number]
 
 
-@pytest.mark.parametrize("camera_moves", [True, False])
-def test_faces_move_with_a_moving_camera(camera_moves: bool) -> None:
-    steps = Pipeline(
-        FakeDetector(detections(BOX)),
+def on_a_turning_camera(
+    detector: FakeDetector | None = None,
+    schedule: KeyframeSchedule | None = None,
+    *,
+    down: int = 0,
+    camera_moves: bool = True,
+) -> Pipeline:
+    """A face that stands still, looked at once; `down`: cells a frame."""
+    return Pipeline(
+        detector or FakeDetector(detections(BOX)),
         tracker(),
-        KeyframeSchedule(100),
+        schedule or KeyframeSchedule(100),
         blind_timeout_s=1.0,
-        glimpse=lambda frame: turning(frame.frame_id),
+        glimpse=lambda frame: turning(frame.frame_id, down=down * frame.frame_id),
         camera_moves=camera_moves,
     )
+
+
+@pytest.mark.parametrize("camera_moves", [True, False])
+def test_faces_move_with_a_moving_camera(camera_moves: bool) -> None:
+    steps = on_a_turning_camera(camera_moves=camera_moves)
     bodies = [faces(steps.step(frame(number))) for number in range(12)]
     moved = bodies[11]["faces"][0]["xyxy"][0] - bodies[0]["faces"][0]["xyxy"][0]
     expected = 11 * 640 / 128 if camera_moves else 0.0
@@ -416,14 +427,7 @@ def test_faces_move_with_a_moving_camera(camera_moves: bool) -> None:
 
 
 def test_the_camera_moves_right_by_widths_and_down_by_heights() -> None:
-    steps = Pipeline(
-        FakeDetector(detections(BOX)),
-        tracker(),
-        KeyframeSchedule(100),
-        blind_timeout_s=1.0,
-        glimpse=lambda frame: turning(frame.frame_id, down=2 * frame.frame_id),
-        camera_moves=True,
-    )
+    steps = on_a_turning_camera(down=2)
     for number in range(6):
         body = faces(steps.step(frame(number, height=240)))
     moved = np.array(body["faces"][0]["xyxy"]) - BOX
@@ -435,28 +439,14 @@ def test_the_schedule_judges_by_the_faces_own_speed() -> None:
         def detect(self, frame: Frame) -> Detections:
             return detections((100 + 5 * frame.frame_id, 100, 160 + 5 * frame.frame_id, 180))
 
-    steps = Pipeline(
-        Turning(),
-        tracker(),
-        KeyframeSchedule(None, max_travel=0.1, max_motion=1.0),
-        blind_timeout_s=1.0,
-        glimpse=lambda frame: turning(frame.frame_id),
-        camera_moves=True,
-    )
+    steps = on_a_turning_camera(Turning(), KeyframeSchedule(None, max_travel=0.1, max_motion=1.0))
     bodies = [faces(steps.step(frame(number))) for number in range(30)]
     assert bodies[29]["faces"][0]["velocity"][0] == pytest.approx(150, abs=10)
     assert {body["keyframe_reason"] for body in bodies} <= {"", "start", "stale", "uncertain"}
 
 
 def test_a_standing_clock_gives_the_camera_no_speed() -> None:
-    steps = Pipeline(
-        FakeDetector(detections(BOX)),
-        tracker(),
-        KeyframeSchedule(100),
-        blind_timeout_s=1.0,
-        glimpse=lambda frame: turning(frame.frame_id),
-        camera_moves=True,
-    )
+    steps = on_a_turning_camera()
     for number in range(3):
         body = faces(steps.step(replace(frame(number), capture_ns=7)))
     assert body["faces"][0]["velocity"] == [0, 0]

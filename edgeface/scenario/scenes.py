@@ -13,7 +13,7 @@ from itertools import count, islice
 
 import numpy as np
 
-from edgeface.boxes import area, iou
+from edgeface.boxes import area, around, iou
 from edgeface.scenario import motions
 from edgeface.scenario.motions import HEIGHT, WIDTH, Motion
 from edgeface.values import F32, F64, I64, Bool, Detections
@@ -82,7 +82,7 @@ def _look(
     truth_id = np.arange(1, faces + 1)
     for number in count():
         centre, size = motion(number / fps)
-        xyxy = np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+        xyxy = around(centre, size).astype(np.float32)
         covered = _covered(xyxy, front)
         visible = ((centre >= 0) & (centre <= (WIDTH, HEIGHT))).all(axis=1) & (covered <= _HIDDEN)
         reported = visible & (rng.random(faces) >= _MISSED)
@@ -111,7 +111,7 @@ def _report(rng: np.random.Generator, centre: F64, size: F64, poor: F64 | float)
     score = rng.uniform(0.75, 0.98, len(size))
     low: Bool = rng.random(len(size)) < poor
     score[low] = rng.uniform(0.15, 0.45, int(low.sum()))
-    return np.concatenate([centre - size / 2, centre + size / 2], axis=1), score
+    return around(centre, size), score
 
 
 def _detections(xyxy: F64, score: F64) -> Detections:
@@ -144,7 +144,7 @@ def _walk(
         centre = centre + velocity
         velocity = np.where(centre < near, np.abs(velocity), np.where(centre > far, -np.abs(velocity), velocity))
         centre = np.where(centre < near, 2 * near - centre, np.where(centre > far, 2 * far - centre, centre))
-        truth = np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+        truth = around(centre, size).astype(np.float32)
         if gap:
             begins = (gap_left == 0) & (rng.random(faces) < gap)
             gap_left[begins] = rng.integers(10, 21, int(begins.sum()))
