@@ -53,6 +53,8 @@ class Fpenet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
     points: Positive = 80
     crop_scale: Annotated[float, Meta(gt=0, le=4)] = 1.0  # side of the square crop / longer side of the box
+    border: Literal["pad", "tao", "deepstream"] = "pad"  # what becomes of a crop at the frame's border: face_crops.py
+    softargmax_beta: Annotated[float, Meta(gt=0, le=1000)] = 0.1  # of a network that gives raw heat maps
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +66,8 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: tuple[float, ...] = (0.0,)  # one, or one a channel
     scale: float = 1.0
     resize: Literal["letterbox", "stretch"] = "letterbox"
-    padding: Annotated[int, Meta(ge=0, le=255)] = 0  # pixel value outside the frame, before mean and scale
+    # outside the frame: a pixel value, before mean and scale, or the border's pixels repeated
+    padding: Annotated[int, Meta(ge=0, le=255)] | Literal["edge"] = 0
 
     @property
     def channels(self) -> int:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "edgeface"
 # low to high; a module imports only from rows below its own (cpu/ is one room, its files know each other)
 LAYERS = [
     {"errors", "values"},
-    {"seams", "model_card", "config", "boxes", "point_sets", "kalman", "camera_motion", "pacing"},
+    {"seams", "model_card", "config", "boxes", "face_crops", "point_sets", "kalman", "camera_motion", "pacing"},
     {"decoders", "clustering", "association", "message", "metrics"},
     {
         "detector",

@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 
 from edgeface.errors import ConfigError, EngineError
-from edgeface.model_card import GridBox, Scrfd, find_card, load_card, onnx_path
+from edgeface.face_crops import RULES
+from edgeface.model_card import Fpenet, GridBox, Scrfd, find_card, load_card, onnx_path
 
 
 def test_the_bundled_cards_are_sound_and_named_like_their_files() -> None:
@@ -35,6 +36,23 @@ def test_the_defaults_of_the_two_families() -> None:
     assert isinstance(scrfd.decoder, Scrfd)
     assert isinstance(gridbox.decoder, GridBox)
     assert (gridbox.input.width, gridbox.input.height, gridbox.input.resize) == (736, 416, "stretch")
+
+
+def test_how_landmark_networks_see_faces() -> None:
+    ours, tao = find_card("edgeface-landmarks"), find_card("tao-fpenet-v3.0")
+    assert ours.decoder == Fpenet(points=68, crop_scale=1.05, border="pad", softargmax_beta=0.1)
+    assert tao.decoder == Fpenet(points=80, crop_scale=1.0, border="pad", softargmax_beta=0.1)
+    assert (ours.input.padding, tao.input.padding) == ("edge", 0)
+
+
+@pytest.mark.parametrize("border", RULES)
+@pytest.mark.parametrize("padding", ['"edge"', "0", "255"])
+def test_every_border_and_padding_can_be_written(make_card: Callable[..., Path], border: str, padding: str) -> None:
+    path = make_card(f'type = "fpenet"\nborder = "{border}"\nsoftargmax_beta = 1', extra=f"padding = {padding}\n")
+    path.write_text(path.read_text().replace('task = "detect"', 'task = "landmarks"'))
+    card = load_card(path)
+    assert card.decoder == Fpenet(border=border, softargmax_beta=1.0)
+    assert str(card.input.padding) == padding.strip('"')
 
 
 def test_missing_weights_say_where_to_get_them_and_what_is_allowed(tmp_path: Path) -> None:
@@ -98,6 +116,15 @@ def test_unknown_names_list_the_known_ones() -> None:
         ('type = "scrfd"\nstrides = []', "", "at `$.decoder.strides`"),
         ('type = "scrfd"\nstrides = [8, 8, 32]', "", "strides must rise"),
         ('type = "scrfd"\nanchor_sizes = [-1.0]', "", "anchor_sizes must be above 0"),
+        ('type = "scrfd"', "padding = 256\n", "at `$.input.padding`"),
+        ('type = "scrfd"', "padding = -1\n", "at `$.input.padding`"),
+        ('type = "scrfd"', "padding = 'mirror'\n", "at `$.input.padding`"),
+        ('type = "scrfd"', "padding = 0.5\n", "at `$.input.padding`"),
+        ('type = "fpenet"\nborder = "shrink"', "", "at `$.decoder.border`"),
+        ('type = "fpenet"\nsoftargmax_beta = 0.0', "", "at `$.decoder.softargmax_beta`"),
+        ('type = "fpenet"\nsoftargmax_beta = nan', "", "at `$.decoder.softargmax_beta`"),
+        ('type = "fpenet"\nsoftargmax_beta = inf', "", "at `$.decoder.softargmax_beta`"),
+        ('type = "fpenet"\nsoftargmax_beta = "0.1"', "", "at `$.decoder.softargmax_beta`"),
     ],
 )
 def test_wrong_cards_are_refused(make_card: Callable[..., Path], decoder: str, extra: str, complaint: str) -> None:
