@@ -17,8 +17,10 @@ import pytest
 from fakes import FakeSource, frame
 
 from edgeface.config import parse_source
+from edgeface.cpu.crop import Cropper
 from edgeface.cpu.source import LiveSource, open_source
 from edgeface.errors import ConfigError, EndOfStream, SourceError
+from edgeface.model_card import Input
 from edgeface.scenario import source as scenario
 from edgeface.seams import Source
 from edgeface.values import Detections, Frame
@@ -233,6 +235,17 @@ def test_a_picture_that_claims_an_absurd_size_is_passed_over(tmp_path: Path) -> 
     assert len(read_all(open_source(parse_source(f"images:{folder}/*.png?pace=0")))) == 1
 
 
+def test_pictures_of_all_kinds_are_read_as_colour(tmp_path: Path) -> None:
+    grey, half = np.full((48, 64), 128, np.uint8), np.full((48, 64), 128 * 257, np.uint16)
+    alpha = cv2.merge([grey, grey, grey, np.zeros_like(grey)])
+    for number, pixels in enumerate((grey, half, alpha, cv2.merge([half, half, half]))):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
+    frames = read_all(open_source(parse_source(f"images:{tmp_path}/*.png?pace=0")))
+    assert [(item.format, item.pixels.shape, int(item.pixels[0, 0, 0])) for item in frames] == [
+        ("bgr8", (48, 64, 3), 128)
+    ] * 4
+
+
 def test_no_picture_at_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such picture"):
         open_source(parse_source(f"images:{tmp_path}/*.png"))
@@ -266,6 +279,44 @@ def test_a_live_source_times_out_with_none() -> None:
     source = LiveSource(Silent)
     assert source.read(0.05) is None
     source.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixel_format"), [((4, 6), "gray8"), ((4, 6, 1), "gray8"), ((4, 6, 3), "bgr8"), ((4, 6, 4), "bgra8")]
+)
+def test_a_camera_says_what_its_pixels_are(shape: tuple[int, ...], pixel_format: str) -> None:
+    class Camera(FakeCapture):
+        def retrieve(self) -> tuple[bool, np.ndarray | None]:
+            return True, np.full(shape, 90, np.uint8)
+
+    source = LiveSource(Camera)
+    item = source.read(1.0)
+    source.close()
+    assert (item.format, item.width, item.height) == (pixel_format, 6, 4)
+    tensor = Cropper(Input(32, 32), (32, 32))(item, np.array([[0, 0, 6, 4]], np.float32))
+    assert (tensor == 90).all()
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((4, 6), np.uint16), ((4, 6, 2), np.uint8), ((4, 6, 3), np.float32)])
+def test_a_camera_with_other_pixels_is_a_problem_and_is_tried_again(shape: tuple[int, ...], kind: type) -> None:
+    opened: list[FakeCapture] = []
+
+    class Camera(FakeCapture):
+        def retrieve(self) -> tuple[bool, np.ndarray | None]:
+            return True, np.zeros(shape, kind) if len(opened) == 1 else np.zeros((4, 6, 3), np.uint8)
+
+    def open_capture() -> FakeCapture:
+        opened.append(Camera())
+        return opened[-1]
+
+    source = LiveSource(open_capture)
+    found = f"found {np.dtype(kind)} {list(shape)}"
+    wait_for(lambda: found in source.problem)
+    assert source.problem.startswith("the camera: expected pixels of 8-bit grey, BGR or BGRA, ")
+    assert source.waiting
+    wait_for(lambda: source.read(0.1) is not None)
+    source.close()
+    assert opened[0].released
 
 
 def test_a_camera_that_stops_is_opened_again() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from numpy.typing import NDArray
 
 from edgeface.config import SourceUri
@@ -22,8 +23,9 @@ from edgeface.values import Frame
 
 log = logging.getLogger(__name__)
 
-Picture = NDArray[Any]  # [height, width, 3] 8-bit, blue first
+Picture = NDArray[Any]  # what OpenCV hands over
 
+_FORMATS = {(): "gray8", (3,): "bgr8", (4,): "bgra8"}  # by the shape of a pixel
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 5000
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)  # pauses between attempts to open a live source; the last one repeats
 _LOST_SHARE = 0.9  # a file that ends before this share of its declared time is damaged
@@ -69,7 +71,7 @@ def _film(uri: SourceUri) -> Film:
             first_s = stamp_s if count == 0 else first_s
             # a file without stamps, or with some that step back, goes on at its nominal rate
             time_s = stamp_s - first_s if stamp_s - first_s > time_s else time_s + 1 / own_fps
-            yield _frame(picture, count, count / uri.fps if uri.fps else time_s)
+            yield _frame(picture, count, round((count / uri.fps if uri.fps else time_s) * 1e9), "pts", str(path))
             count += 1
         if count == 0 or time_s + 1 / own_fps < declared_s * _LOST_SHARE:
             raise SourceError(f"{path}: ended after {time_s:.1f} of {declared_s:.1f} s: damaged or cut off")
@@ -95,7 +97,7 @@ def _pictures(uri: SourceUri) -> Film:
             if picture is None:
                 log.warning("%s: not a picture that OpenCV can read; passed over", path)
                 continue
-            yield _frame(picture, count, count / fps)
+            yield _frame(picture, count, round(count / fps * 1e9), "pts", path)
             count += 1
         if count == 0:
             raise SourceError(f"{pattern}: none of {len(paths)} files is a picture that OpenCV can read")
@@ -103,9 +105,21 @@ def _pictures(uri: SourceUri) -> Film:
     return Film(uri.target, fps, frames)
 
 
-def _frame(picture: Picture, number: int, time_s: float) -> Frame:
+def _frame(picture: Picture, number: int, time_ns: int, clock: str, origin: str) -> Frame:
+    """The frame around what OpenCV has read: as a rule BGR, from some infrared cameras grey, maybe with alpha.
+
+    Raises SourceError for other pixels (raw 16-bit, YUV), naming their `origin`.
+    """
+    if picture.shape[2:] == (1,):
+        picture = picture[..., 0]
+    pixel_format = _FORMATS.get(picture.shape[2:])
+    if pixel_format is None or picture.dtype != np.uint8:
+        raise SourceError(
+            f"{origin}: expected pixels of 8-bit grey, BGR or BGRA, found {picture.dtype} {list(picture.shape)}; "
+            "set another pixel format or convert them"
+        )
     height, width = picture.shape[:2]
-    return Frame(number, round(time_s * 1e9), width, height, "bgr8", picture, "pts")
+    return Frame(number, time_ns, width, height, pixel_format, picture, clock)
 
 
 class LiveSource:
@@ -175,9 +189,9 @@ class LiveSource:
         good, picture = capture.retrieve()
         self._frame_id += 1
         if good:  # a frame that does not decode counts as lost
-            height, width = picture.shape[:2]
+            frame = _frame(picture, self._frame_id, capture_ns, "dequeue", "the camera")
             with self._arrived:
-                self._mailbox = Frame(self._frame_id, capture_ns, width, height, "bgr8", picture)
+                self._mailbox = frame
                 self.problem = ""
                 self._arrived.notify()
         return True
