@@ -107,7 +107,7 @@ def test_any_crop_as_the_reference_samples_it(
     expected = reference(pixels, crop[0], (40, 32), padding).transpose(2, 0, 1)
     # OpenCV rounds places to 32nds of a pixel; the picture changes by up to 30 a pixel, between blocks by up to 255
     averaged = min(place[2] / 40, place[3] / 32) >= 1.99
-    np.testing.assert_allclose(tensor, expected, atol=10 if averaged else 3)
+    np.testing.assert_allclose(tensor, expected, atol=12 if averaged else 3)
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,9 @@ def test_taos_crop_is_whole_pixels_and_shrinks_at_borders(box: tuple[float, ...]
 
 
 def test_taos_crop_with_a_scale() -> None:
-    # 41 x 80: side trunc(1.3 * 80) = 104; 100 - 31.5 = 68.5, 50 - 12 = 38
-    assert crop("tao", 100, 50, 141, 130, crop_scale=1.3) == [68, 38, 172, 142]
+    # 41 x 81: side trunc(1.3 * 81 = 105.3); 100 - 32 = 68, 50 - 12 = 38
+    assert crop("tao", 100, 50, 141, 131, crop_scale=1.3) == [68, 38, 173, 143]
+    assert crop("tao", 100, 100, 160, 160, crop_scale=1.05) == [98, 98, 161, 161]  # 63, not 62.99999 as in float32
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,8 @@ def test_boxes_that_are_no_faces_leave_the_others_alone(name: str) -> None:
     assert (crops.dtype, crops.shape) == (np.float32, mixed.shape)
     is_face = np.isin(np.arange(len(mixed)), [0, 6, len(mixed) - 1])
     np.testing.assert_array_equal(crops[is_face], RULES[name](faces, 1.05, FRAME))
+    assert np.isnan(crops[1:6]).all()
+    assert np.isnan(crops[7:10]).all()
     good = usable(crops, FRAME)
     assert good[is_face].all()
     if name == "tao":
