@@ -8,7 +8,8 @@ The rule, for every backend:
   had first been made smaller by m: m = 2, 4, 8 or 16, the largest that the lesser of both factors reaches. A block is
   the mean of four bilinear samples, at the centres of its quarters. Blocks are counted from the frame's top-left
   corner; the last ones are made whole by repeating the border. What is outside, and thus padding, does not depend on m.
-- The whole frame, fitted by `boxes.letterbox` or `boxes.stretch`, is never averaged: detectors know it so.
+- The whole frame, fitted in whole pixels as by `boxes.letterbox` and `boxes.stretch`, is never averaged: so detectors
+  know it.
 """
 
 from __future__ import annotations
