@@ -89,22 +89,26 @@ class Stopwatch:
 def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
     """Run `warm_up + frames` frames and return the figures: per stage, capture to publish, rates, import, memory."""
     parts = build(config)
-    source, pipeline, engines = parts.source, parts.pipeline, parts.engines
-    detector = pipeline.detector
+    source, pipeline, networks = parts.source, parts.pipeline, parts.networks
+    detector, landmarker = pipeline.detector, pipeline.landmarker
     looks = [*getattr(detector, "looks", [detector]), *getattr(detector, "tiles", [])]
     watch = Stopwatch()
     watch.wrap(source, "read", "read")
     watch.wrap(pipeline.detector, "detect", "detect")
-    for owners, inner, stage in (
-        (looks, "decode", "decode"),
-        (looks, "merge", "merge"),
-        (engines, "infer", "infer"),
-        (engines, "crop", "infer: crop"),
-        (engines, "run", "infer: network"),
-    ):
-        for owner in owners:
-            if hasattr(owner, inner):  # what there is, and what a backend can tell apart
-                watch.wrap(owner, inner, stage)
+    for owners, prefix in ((looks, ""), ([landmarker] if landmarker is not None else [], "landmarks: ")):
+        engines = list(dict.fromkeys(owner.engine for owner in owners if hasattr(owner, "engine")))
+        for timed, inner, stage in (
+            (owners, "decode", "decode"),
+            (owners, "merge", "merge"),
+            (engines, "infer", "infer"),
+            (engines, "crop", "infer: crop"),
+            (engines, "run", "infer: network"),
+        ):
+            for owner in timed:
+                if hasattr(owner, inner):  # what there is, and what a backend can tell apart
+                    watch.wrap(owner, inner, prefix + stage)
+    if landmarker is not None:
+        watch.wrap(landmarker, "locate", "landmarks")
     watch.wrap(pipeline.tracker, "update", "track: update")
     watch.wrap(pipeline.tracker, "predict", "track: predict")
     watch.wrap(pipeline, "step", "step")
@@ -145,16 +149,16 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "backend": parts.facts["backend"],
         "detector": parts.facts["detector"],
         "precision": parts.facts["precision"],
-        "input_size": list(engines[0].input_size) if engines else None,  # None: nothing was inferred
+        "input_size": list(networks.engines[0].input_size) if networks else None,  # None: nothing was inferred
         "keyframe_interval": config.tracker.keyframe_interval,
-        "threads": config.cpu.threads if engines else None,
+        "threads": config.cpu.threads if networks else None,
         "frames": len(publish_ns),
         "mean_faces": round(statistics.mean(faces), 2),
         "stages_ms": {stage: _spread(values) for stage, values in watch.stages.items()},
         "capture_to_publish_ms": _spread(publish_ns),
         "frames_per_second": round(len(publish_ns) / wall_s, 1),
         "cpu_ms_per_frame": round(cpu_s * 1e3 / len(publish_ns), 2),
-        "import_ms": import_times(IMPORTS if engines else IMPORTS | {"daemon": _IMPORTS_OF_A_SCENARIO}),
+        "import_ms": import_times(IMPORTS if networks else IMPORTS | {"daemon": _IMPORTS_OF_A_SCENARIO}),
         "resident_mb": memory,
     }
 

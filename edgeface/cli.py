@@ -56,7 +56,7 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://..., scenario:NAME"
     )
     parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
-    parser.add_argument("--landmarks", metavar="CARD|none", help="facial landmarks; only none in this version")
+    parser.add_argument("--landmarks", metavar="CARD|none", help="a landmark network, or none")
     parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")
     parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
     parser.add_argument(
@@ -70,13 +70,11 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line, in the configuration's shape."""
-    flat = {
-        key: getattr(arguments, key, None)
-        for key in ("camera", "source", "landmarks", "backend", "endpoint", "engines")
-    }
+    flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}
     flags: dict[str, Any] = {key: value for key, value in flat.items() if value is not None}
-    if arguments.detector is not None:
-        flags["detector"] = {"card": arguments.detector}
+    for part in ("detector", "landmarks"):
+        if getattr(arguments, part) is not None:
+            flags[part] = {"card": getattr(arguments, part)}
     if arguments.keyframe_interval is not None:
         flags["tracker"] = {"keyframe_interval": arguments.keyframe_interval}
     return flags

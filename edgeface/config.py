@@ -54,6 +54,13 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tao_dbscan: TaoDbscanConfig = TaoDbscanConfig()
 
 
+class LandmarksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which network places the facial landmarks, and what is made of them."""
+
+    card: Annotated[str, Meta(min_length=1)] = "edgeface-landmarks"  # or "none"
+    hold_tracks: bool = True
+
+
 class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How faces are followed, in scores and seconds. What is not set is as the card says."""
 
@@ -90,12 +97,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     camera: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")] = "cam0"
     source: Annotated[str, Meta(min_length=1)] = "demo:"
-    landmarks: str = "none"
     backend: Literal["auto", "cpu", "cuda"] = "auto"
     endpoint: str = ""  # empty: the default for this camera
     engines: tuple[str, ...] = ()
     camera_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 3.0
     detector: DetectorConfig = DetectorConfig()
+    landmarks: LandmarksConfig = LandmarksConfig()
     tracker: TrackerConfig = TrackerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     cpu: CpuConfig = CpuConfig()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 if TYPE_CHECKING:
-    from edgeface.values import Frame, Tracks
+    from edgeface.values import F32, Frame, Landmarks, Tracks
 
 SCHEMA = 1
+SOURCES = ("detector", "landmarks", "predicted")  # by values.DETECTOR, LANDMARKS, PREDICTED
 TOPICS = ("faces", "status", "events")
 STATES = ("starting", "ready", "degraded", "camera_lost", "stopping", "stopped")
 MAX_MESSAGE_BYTES = 1 << 20  # what a reader accepts: far above 100 faces with 104 landmarks
@@ -48,6 +49,10 @@ def decode(payload: bytes) -> dict[str, Any]:
     return body
 
 
+def _floats(numbers: F32) -> bytes:
+    return numbers.astype("<f4").tobytes()
+
+
 def faces_body(
     frame: Frame,
     tracks: Tracks,
@@ -57,6 +62,7 @@ def faces_body(
     keyframe_reason: str,
     mode: str,
     timing_us: dict[str, int],
+    landmarks: Landmarks | None = None,
 ) -> dict[str, Any]:
     """The body of a `faces` message, without what the publisher adds (camera, run_id, seq, publish time).
 
@@ -73,13 +79,16 @@ def faces_body(
             "score": float(tracks.score[row]),
             "xyxy": box,
             "velocity": tracks.velocity[row].tolist(),
-            "source": "detector" if tracks.measured[row] else "predicted",
+            "source": SOURCES[tracks.source[row]],
             "age_ms": round(int(tracks.age_ns[row]) / 1e6),
             "track_age_ms": round(int(tracks.track_age_ns[row]) / 1e6),
         }
         keypoints = tracks.keypoints[row].tolist()
         if keypoints and not math.isnan(keypoints[0][0]):
             face["keypoints"] = keypoints
+        if landmarks is not None and not math.isnan(landmarks.xy[row, 0, 0]):
+            xy, score = landmarks.xy[row], landmarks.score[row]
+            face["landmarks"] = {"n": len(score), "xy": _floats(xy), "score": _floats(score)}
         faces.append(face)
     return {
         "frame_id": frame.frame_id,

@@ -12,13 +12,33 @@ from edgeface.config import Config, ScenarioUri, parse_source
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector, Merge
 from edgeface.errors import ConfigError
-from edgeface.model_card import Card, Thresholds, find_card
+from edgeface.face_crops import RULES
+from edgeface.holding import LandmarkHold
+from edgeface.landmarks import FaceLandmarker, make_landmark_decoder
+from edgeface.model_card import Card, Fpenet, Thresholds, find_card
 from edgeface.multiscale import MultiScaleDetector
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
-from edgeface.seams import Detector, Engine, Glimpse, Source
+from edgeface.seams import Detector, Engine, Glimpse, Landmarker, Source
 from edgeface.smoothing import BoxSmoother
 from edgeface.tracker import ByteTracker
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The networks of a backend, loaded. Close them after use."""
+
+    detector: Detector
+    thresholds: Thresholds  # the detector's operating point
+    landmarker: FaceLandmarker | None
+    glimpse: Glimpse
+    engines: tuple[Engine, ...]  # the detector's first
+    facts: dict[str, str]  # what `status` says: backend, detector, landmarks, precision
+
+    def close(self) -> None:
+        with ExitStack() as stack:
+            for engine in self.engines:
+                stack.callback(engine.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,52 +47,79 @@ class Parts:
 
     source: Source
     pipeline: Pipeline
-    engines: tuple[Engine, ...]  # none: nothing is inferred
+    networks: Networks | None  # None: nothing is inferred
     facts: dict[str, str]  # what `status` says: backend, detector, landmarks, precision
 
     def close(self) -> None:
         with ExitStack() as stack:
-            for engine in self.engines:
-                stack.callback(engine.close)
+            if self.networks is not None:
+                stack.callback(self.networks.close)
             stack.callback(self.source.close)
 
 
 def build(config: Config) -> Parts:
     """Choose the parts by the config and put them together."""
-    if config.backend not in ("auto", "cpu"):
-        raise ConfigError(f"backend {config.backend!r} is not built into this version")
-    if config.landmarks != "none":
-        raise ConfigError(f"landmarks {config.landmarks!r}: landmarks are not built into this version; expected 'none'")
     uri = parse_source(config.source)
     if isinstance(uri, ScenarioUri):
+        _check_backend(config)
         from edgeface.scenario import source as scenario
 
-        pipeline = _pipeline(scenario.ScenarioDetector(), Thresholds(), None, config)
-        return Parts(scenario.open_source(uri), pipeline, (), _facts("scenario", "scenario", "none"))
+        pipeline = _pipeline(scenario.ScenarioDetector(), Thresholds(), config)  # without pixels, no landmarks
+        facts = {"backend": "scenario", "detector": "scenario", "landmarks": "none", "precision": "none"}
+        return Parts(scenario.open_source(uri), pipeline, None, facts)
+    networks = open_networks(config)
+    from edgeface.cpu.source import open_source
+
+    pipeline = _pipeline(networks.detector, networks.thresholds, config, networks.landmarker, networks.glimpse)
+    return Parts(open_source(uri), pipeline, networks, networks.facts)
+
+
+def open_networks(config: Config) -> Networks:
+    """Load the detector and, unless it is "none", the landmark network. Raises ConfigError, EngineError."""
+    _check_backend(config)
     try:
         from edgeface.cpu.crop import glimpse
         from edgeface.cpu.engine import open_engine
-        from edgeface.cpu.source import open_source
     except ImportError as error:
         raise ConfigError(f"the cpu backend lacks {error.name or error}: pip install 'edgeface[cpu]'") from error
 
+    def load(card: Card, size: tuple[int, int] | None) -> Engine:
+        return open_engine(card, size, threads=config.cpu.threads, spinning=config.cpu.spinning)
+
     card = find_card(config.detector.card, config.engines)
-    engines = tuple(
-        open_engine(card, size, threads=config.cpu.threads, spinning=config.cpu.spinning)
-        for size in _input_sizes(card, config)
-    )
-    pipeline = _pipeline(_all_looks(card, engines, config), card.thresholds, glimpse, config)
-    facts = _facts(engines[0].backend, card.name, engines[0].precision)
-    return Parts(open_source(uri), pipeline, engines, facts)
+    engines = tuple(load(card, size) for size in _input_sizes(card, config))
+    detector = _all_looks(card, engines, config)
+    facts = {"backend": engines[0].backend, "detector": card.name, "landmarks": "none"}
+    facts["precision"] = engines[0].precision
+    landmarker = None
+    if config.landmarks.card != "none":
+        landmark_card = find_card(config.landmarks.card, config.engines)
+        landmarker = make_landmarker(landmark_card, load(landmark_card, None))
+        engines = (*engines, landmarker.engine)
+        facts["landmarks"] = landmark_card.name
+    return Networks(detector, card.thresholds, landmarker, glimpse, engines, facts)
 
 
-def _pipeline(detector: Detector, thresholds: Thresholds, glimpse: Glimpse | None, config: Config) -> Pipeline:
+def _check_backend(config: Config) -> None:
+    if config.backend not in ("auto", "cpu"):
+        raise ConfigError(f"backend {config.backend!r} is not built into this version")
+
+
+def _pipeline(
+    detector: Detector,
+    thresholds: Thresholds,
+    config: Config,
+    landmarker: Landmarker | None = None,
+    glimpse: Glimpse | None = None,
+) -> Pipeline:
     schedule, camera_moves = make_schedule(config), config.tracker.camera_moves
     return Pipeline(
         detector,
         make_tracker(thresholds, config),
         schedule,
         blind_timeout_s=config.tracker.lost_timeout_s,
+        landmarker=landmarker,
+        hold=LandmarkHold() if landmarker is not None and config.landmarks.hold_tracks else None,
         smoother=BoxSmoother() if config.tracker.smoothing else None,
         glimpse=glimpse if camera_moves or schedule.interval is None else None,
         camera_moves=camera_moves,
@@ -93,8 +140,13 @@ def make_schedule(config: Config) -> KeyframeSchedule:
     )
 
 
-def _facts(backend: str, detector: str, precision: str) -> dict[str, str]:
-    return {"backend": backend, "detector": detector, "landmarks": "none", "precision": precision}
+def make_landmarker(card: Card, engine: Engine) -> FaceLandmarker:
+    """The landmarker around an engine. Raises EngineError when its outputs are not what the card says."""
+    decode = make_landmark_decoder(card, engine.outputs, engine.input_size)
+    assert isinstance(card.decoder, Fpenet)  # make_landmark_decoder has refused others
+    return FaceLandmarker(
+        engine, decode, RULES[card.decoder.border], crop_scale=card.decoder.crop_scale, points=card.decoder.points
+    )
 
 
 def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:

@@ -11,11 +11,12 @@ import numpy as np
 
 from edgeface.camera_motion import Spectrum, shift, spectrum
 from edgeface.errors import OutputError
+from edgeface.holding import LandmarkHold
 from edgeface.message import faces_body
 from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situation
-from edgeface.seams import Detector, Glimpse, Tracker
+from edgeface.seams import Detector, Glimpse, Landmarker, Tracker
 from edgeface.smoothing import BoxSmoother
-from edgeface.values import F32, U8, Frame, Tracks
+from edgeface.values import F32, U8, Frame, Landmarks, Tracks
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class Pipeline:
         schedule: KeyframeSchedule,
         *,
         blind_timeout_s: float,
+        landmarker: Landmarker | None = None,
+        hold: LandmarkHold | None = None,
         smoother: BoxSmoother | None = None,
         glimpse: Glimpse | None = None,
         camera_moves: bool = False,
@@ -42,10 +45,12 @@ class Pipeline:
         """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails. After so long
         without a frame, at least a second, it looks at once.
 
+        `hold` says when landmarks may correct the tracks between looks; without it they never do.
         `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the schedule where
         something moved, and if `camera_moves`, how the whole picture did; without it nothing is known of that.
         """
         self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
+        self.landmarker, self._hold = landmarker, hold
         self._smoother, self._camera_moves = smoother, camera_moves
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self._gap_ns = max(self._blind_timeout_ns, _SHORTEST_GAP_NS)
@@ -57,6 +62,7 @@ class Pipeline:
         self._looked_ns = 0  # when we looked last
         self._look_s = 0.0  # how long it took
         self._keyframe_age = 0
+        self._doubted = 0  # faces whose landmarks could be trusted before this frame, and no more
         self._look_now = "start"  # why to look whatever the schedule says
         self._mode = schedule.mode(Situation(age=0, age_s=0, look_s=0))
 
@@ -81,12 +87,16 @@ class Pipeline:
                 tracks = self.tracker.clear((frame.width, frame.height))
             else:
                 tracks = self.tracker.predict(frame.capture_ns)
+        tracked_ns = time.perf_counter_ns()
+        tracks, landmarks = self._locate(frame, tracks, looked=why != "")
+        timing_us = {"faces": (tracked_ns - started_ns) // 1000}
+        if landmarks is not None:
+            timing_us["landmarks"] = (time.perf_counter_ns() - tracked_ns) // 1000
         self._tracks = tracks
         if self._camera_moves:
             tracks = replace(tracks, velocity=tracks.velocity + camera_velocity)  # in the picture
         if self._smoother is not None:
             tracks = self._smoother.smooth(tracks, frame.capture_ns)
-        looked_ns = time.perf_counter_ns()
         dropped = 0 if self._last is None else max(frame.frame_id - self._last.frame_id - 1, 0)
         self._last = replace(frame, pixels=None)  # the pixels are the source's
         mode = "degraded" if self.problem else self.schedule.mode(now)
@@ -100,7 +110,8 @@ class Pipeline:
             keyframe_age=self._keyframe_age,
             keyframe_reason=why,
             mode=mode,
-            timing_us={"faces": (looked_ns - started_ns) // 1000},
+            timing_us=timing_us,
+            landmarks=landmarks,
         )
         return [("faces", faces), *events, *_track_events(tracks, frame.capture_ns)]
 
@@ -124,11 +135,12 @@ class Pipeline:
         if self._tracks is None:
             return Situation(self._keyframe_age, age_s, self._look_s)
         if self.schedule.interval is not None:  # no rule of the table is asked
-            return Situation(self._keyframe_age, age_s, self._look_s, faces=len(self._tracks.track_id))
+            faces = len(self._tracks.track_id)
+            return Situation(self._keyframe_age, age_s, self._look_s, faces=faces, doubted=self._doubted)
         motion = 0.0
         if glimpse is not None and self._seen is not None and not self._camera_moves:
             motion = moved_share(self._seen, glimpse, self._tracks.xyxy, (frame.width, frame.height))
-        return situation(self._keyframe_age, age_s, self._look_s, self._tracks, motion)
+        return situation(self._keyframe_age, age_s, self._look_s, self._tracks, self._doubted, motion)
 
     def _look(self, frame: Frame) -> Tracks | None:
         """The tracks after a look; None when the detector's numbers mean nothing: then nobody looked."""
@@ -144,6 +156,26 @@ class Pipeline:
         self.problem = ""
         self._look_s = (time.perf_counter_ns() - started_ns) / 1e9
         return self.tracker.update(detections, frame.capture_ns)
+
+    def _locate(self, frame: Frame, tracks: Tracks, *, looked: bool) -> tuple[Tracks, Landmarks | None]:
+        """The landmarks of the faces and, between looks, the faces corrected with them; both row by row."""
+        self._doubted = 0
+        if self.landmarker is None:
+            return tracks, None
+        landmarks = self.landmarker.locate(frame, tracks.xyxy)
+        if self._hold is None:
+            return tracks, landmarks
+        if looked:
+            self._hold.learn(tracks, landmarks)
+            return tracks, landmarks
+        trusted, xyxy, self._doubted = self._hold.judge(tracks, landmarks)
+        if not trusted.any():
+            return tracks, landmarks
+        held = self.tracker.hold(tracks.track_id[trusted], xyxy[trusted])
+        if len(held.track_id) < len(tracks.track_id):  # a corrected face may prove to have left
+            stay = np.isin(tracks.track_id, held.track_id, assume_unique=True)
+            landmarks = Landmarks(landmarks.xy[stay], landmarks.score[stay], landmarks.invalid)
+        return held, landmarks
 
     def _new_picture_size(self, frame: Frame) -> list[Message]:
         """When frames change their size, old boxes mean nothing: forget the faces and look at once."""

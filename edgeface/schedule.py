@@ -25,6 +25,7 @@ class Situation(NamedTuple):
     faces: int = 0  # published on the last frame
     tentative: int = 0  # seen once: the next look will confirm them or drop them
     missed: int = 0  # seen a moment ago, but not by the last look
+    doubted: int = 0  # followed by their landmarks since the last look, which can be trusted no more
     uncertainty: float = 0.0  # the largest standard deviation of a published face's centre, in its sizes
     travel: float = 0.0  # the furthest that a published face has come since the last look, in its sizes
     motion: float = 0.0  # share of the picture that has changed since the last look where nobody is followed
@@ -48,7 +49,7 @@ class KeyframeSchedule:
         A look waits while looking would take more than its share of the time, but never longer than the ages above.
         """
         if self.interval is not None:
-            why = "interval" if now.age >= self.interval else ""
+            why = "interval" if now.age >= self.interval else "landmarks" if _doubtful(now) else ""
         else:
             why = next((name for name, age, applies in RULES if now.age >= age and applies(now, self)), "")
         budget = self.max_detector_share
@@ -67,10 +68,15 @@ def _stale(now: Situation, limit: KeyframeSchedule) -> bool:
     return now.age_s >= (limit.max_age_s if now.faces else limit.idle_age_s)
 
 
+def _doubtful(now: Situation) -> bool:
+    return now.doubted > 0 and now.age >= 2
+
+
 # why, how many frames after the last look at the earliest, and when
 RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...] = (
     ("stale", 1, _stale),
     ("new", 1, lambda now, _: now.tentative > 0),
+    ("landmarks", 2, lambda now, _: _doubtful(now)),
     ("uncertain", 1, lambda now, limit: now.uncertainty > limit.max_uncertainty),
     ("travel", 1, lambda now, limit: now.travel > limit.max_travel),
     ("missed", 2, lambda now, _: now.missed > 0),
@@ -78,7 +84,7 @@ RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...
 )
 
 
-def situation(age: int, age_s: float, look_s: float, tracks: Tracks, motion: float) -> Situation:
+def situation(age: int, age_s: float, look_s: float, tracks: Tracks, doubted: int, motion: float) -> Situation:
     """The situation with the faces of the last frame."""
     size = np.sqrt(area(tracks.xyxy))
     speed = np.hypot(tracks.velocity[:, 0], tracks.velocity[:, 1])
@@ -89,6 +95,7 @@ def situation(age: int, age_s: float, look_s: float, tracks: Tracks, motion: flo
         faces=len(size),
         tentative=tracks.tentative,
         missed=int(np.count_nonzero((tracks.state == LOST) & (tracks.age_ns < _JUST_NS))),
+        doubted=doubted,
         uncertainty=float(np.max(tracks.centre_std / size, initial=0)),
         travel=float(np.max(speed / size, initial=0)) * age_s,
         motion=motion,

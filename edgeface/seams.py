@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edgeface.values import F32, U8, Candidates, Detections, Frame, Tracks
+from edgeface.values import F32, I64, U8, Candidates, Detections, Frame, Landmarks, Tracks
 
 
 class Source(Protocol):
@@ -74,6 +74,14 @@ class Detector(Protocol):
         ...
 
 
+class Landmarker(Protocol):
+    """Frame and boxes -> landmarks."""
+
+    def locate(self, frame: Frame, xyxy: F32) -> Landmarks:
+        """The landmarks of the faces in boxes [n, 4], frame pixels, row by row. Raises EngineError."""
+        ...
+
+
 class Tracker(Protocol):
     """Faces -> the same faces over time. Looking and not looking are two methods."""
 
@@ -83,6 +91,10 @@ class Tracker(Protocol):
 
     def predict(self, capture_ns: int) -> Tracks:
         """We did not look: where the known faces should be at `capture_ns`."""
+        ...
+
+    def hold(self, track_id: I64, xyxy: F32) -> Tracks:
+        """After a prediction: these faces were seen by their landmarks alone, in boxes [n, 4], frame pixels."""
         ...
 
     def move(self, right: float, down: float) -> None:

@@ -12,22 +12,24 @@ from numpy.typing import NDArray
 
 from edgeface import kalman
 from edgeface.association import Motion, assign, costs
-from edgeface.boxes import around, iou
-from edgeface.values import CONFIRMED, F32, F64, I64, LOST, TENTATIVE, Bool, Detections, Tracks
-
-_ROW = np.dtype(
-    [
-        ("track_id", "i8"),
-        ("state", "u1"),
-        ("hits", "i4"),
-        ("score", "f4"),
-        ("area", "f8"),  # width * height as last measured: what all uncertainties are counted in
-        ("first_ns", "i8"),
-        ("seen_ns", "i8"),
-    ]
+from edgeface.boxes import around
+from edgeface.lifecycle import ROW, doubles, known
+from edgeface.values import (
+    CONFIRMED,
+    DETECTOR,
+    F32,
+    F64,
+    I64,
+    LANDMARKS,
+    LOST,
+    PREDICTED,
+    TENTATIVE,
+    Bool,
+    Detections,
+    Tracks,
 )
-_DUPLICATE_IOU = 0.85
-_MAX_SCALE = 2.0  # a prediction that has grown or shrunk by more since it was last seen is no face any more
+
+_HELD_VARIANCE = np.array([0.03, 0.03, 0.05, 0.05]) ** 2  # of a box that landmarks imply, for a size of 1
 _REMEMBERED = 2  # times max_faces: more faces are not kept in mind, whatever a mad detector reports
 _LONGEST_STEP_S = 10.0  # after a longer pause nothing is where it was
 _LARGEST_PX = 1e6
@@ -62,7 +64,7 @@ class ByteTracker:
         self._lost_timeout_ns, self._coast_ns = round(lost_timeout_s * 1e9), round(coast_s * 1e9)
         self._motion = motion or Motion()
         self._middle: F64 | None = None  # of the frame
-        self._rows: NDArray[np.void] = np.zeros(0, _ROW)
+        self._rows: NDArray[np.void] = np.zeros(0, ROW)
         self._kalman: F64 = np.zeros((5, 0, 4))
         self._now_ns: int | None = None  # None: neither looked nor predicted
         self._next_id = 1
@@ -73,7 +75,7 @@ class ByteTracker:
         lost = self._forget(np.zeros(len(self._rows), bool))
         self._now_ns = None
         nobody = np.zeros(0, bool)
-        return self._snapshot(nobody, nobody, np.zeros((0, 0, 2), np.float32), [], lost)
+        return self._snapshot(nobody, DETECTOR, nobody, np.zeros((0, 0, 2), np.float32), [], lost)
 
     def move(self, right: float, down: float) -> None:
         """The camera has moved: all faces lie so many pixels further, their own speeds are what they were."""
@@ -82,8 +84,23 @@ class ByteTracker:
     def predict(self, capture_ns: int) -> Tracks:
         """Where the known faces should be at `capture_ns`; nobody looked, so nobody is missed."""
         self._advance(capture_ns)
-        nobody = np.zeros(len(self._rows), bool)
-        return self._snapshot(nobody, self._known(nobody)[1], np.zeros((len(nobody), 0, 2), np.float32), [], [])
+        return self._between_looks(np.zeros(len(self._rows), bool))
+
+    def hold(self, track_id: I64, xyxy: F32) -> Tracks:
+        """After `predict`: these faces were seen by their landmarks alone, in boxes [n, 4], frame pixels.
+
+        It corrects where they are, not how long they live: only a detection keeps a face alive.
+        """
+        order = np.argsort(self._rows["track_id"])
+        row = order[np.searchsorted(self._rows["track_id"][order], track_id)]
+        self._correct(row, _centred(xyxy), _HELD_VARIANCE)
+        seen = np.zeros(len(self._rows), bool)
+        seen[row] = True
+        return self._between_looks(seen)
+
+    def _between_looks(self, held: Bool) -> Tracks:
+        shown = self._known(np.zeros(len(held), bool))[1]
+        return self._snapshot(held, LANDMARKS, shown, np.zeros((len(held), 0, 2), np.float32), [], [])
 
     def update(self, detections: Detections, capture_ns: int) -> Tracks:
         """Match what was seen at `capture_ns` with the known faces, begin new ones, miss and forget others."""
@@ -93,7 +110,8 @@ class ByteTracker:
         score, measured = detections.score, _centred(detections.xyxy)
         track, found = self._associate(measured, score)
         if len(track):
-            self._correct(track, measured[found], score[found])
+            self._correct(track, measured[found], self._motion.measured_variance)
+            self._sighted(track, score[found])
         free = score >= self._high_score
         free[found] = False
         (new,) = free.nonzero()
@@ -107,12 +125,12 @@ class ByteTracker:
         keypoints[track] = detections.keypoints[found]
         started = self._confirm(first_look)
         if seen.all():
-            return self._snapshot(seen, self._rows["state"] != TENTATIVE, keypoints, started, [])
+            return self._snapshot(seen, DETECTOR, self._rows["state"] != TENTATIVE, keypoints, started, [])
         state = self._rows["state"]
         state[~seen & (state == CONFIRMED)] = LOST
         keep, shown = self._known(seen)
         if started:
-            keep &= ~self._doubles(seen)
+            keep &= ~doubles(self._rows, self._xyxy(), seen)
         excess = len(keep) - _REMEMBERED * self._max_faces
         if excess > 0:
             keep[np.argsort(self._rows["seen_ns"], kind="stable")[:excess]] = False
@@ -120,7 +138,7 @@ class ByteTracker:
         if not keep.all():
             lost = self._forget(keep)
             seen, shown, keypoints = seen[keep], shown[keep], keypoints[keep]
-        return self._snapshot(seen, shown, keypoints, started, lost)
+        return self._snapshot(seen, DETECTOR, shown, keypoints, started, lost)
 
     def _sound(self, detections: Detections) -> Detections:
         """The detections that can be faces, at most `max_faces`."""
@@ -143,7 +161,7 @@ class ByteTracker:
         if before_ns is None or capture_ns == before_ns or not len(self._rows):
             return
         if capture_ns < before_ns:
-            for stamp in ("first_ns", "seen_ns"):
+            for stamp in ("first_ns", "seen_ns", "measured_ns"):
                 self._rows[stamp] += capture_ns - before_ns
             return
         dt = min((capture_ns - before_ns) / 1e9, _LONGEST_STEP_S)
@@ -151,11 +169,6 @@ class ByteTracker:
         self._kalman = kalman.predict(self._kalman, dt, agility_variance)
         sides = self._kalman[kalman.X, :, 2:]
         np.maximum(sides, 1, out=sides)
-
-    def _unseen_ns(self) -> I64:
-        """Since each track was measured."""
-        unseen: I64 = (self._now_ns or 0) - self._rows["seen_ns"]
-        return unseen
 
     def _xyxy(self) -> F32:
         place: F64 = self._kalman[kalman.X]
@@ -167,38 +180,45 @@ class ByteTracker:
         rows = self._rows
         if not len(rows) or not len(score):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        known, sure = rows["state"] != TENTATIVE, score >= self._high_score
-        return assign(costs(self._kalman, rows["area"], self._unseen_ns() / 1e9, known, measured, sure, self._motion))
+        named, sure = rows["state"] != TENTATIVE, score >= self._high_score
+        unseen_s = ((self._now_ns or 0) - rows["measured_ns"]) / 1e9
+        return assign(costs(self._kalman, rows["area"], unseen_s, named, measured, sure, self._motion))
 
-    def _correct(self, track: I64, measured: F64, score: F32) -> None:
-        """Correct rows `track` with what was measured of them."""
+    def _correct(self, track: I64, measured: F64, variance: F64) -> None:
+        """Correct rows `track` with what was measured of them, with variances [4] for a size of 1."""
         rows, state = self._rows[track], self._kalman[:, track]
         unit = rows["area"][:, None]
-        measured_variance = unit * self._motion.measured_variance
+        measured_variance = unit * variance
         surprise = (measured - state[kalman.X]) ** 2
         turned = surprise > self._motion.turn * (state[kalman.PP] + measured_variance)
         turned[:, 2:] = False  # a box that changes its size once, behind something, does not go on growing
         if turned.any():
-            elapsed_s = np.maximum((self._now_ns - rows["seen_ns"]) / 1e9, _SHORTEST_TURN_S)[:, None]
+            elapsed_s = np.maximum((self._now_ns - rows["measured_ns"]) / 1e9, _SHORTEST_TURN_S)[:, None]
             extra = np.where(turned, surprise, 0)
             state[kalman.PP] += extra
             state[kalman.PV] += extra / elapsed_s
             state[kalman.VV] += extra / elapsed_s**2
         state = kalman.update(state, measured, measured_variance)
         self._kalman[:, track] = state
+        rows["area"] = state[kalman.X, :, 2] * state[kalman.X, :, 3]
+        rows["measured_ns"] = self._now_ns
+        self._rows[track] = rows
+
+    def _sighted(self, track: I64, score: F32) -> None:
+        """The detector has seen rows `track`."""
+        rows = self._rows[track]
         rows["hits"] += 1
         rows["score"] = score
-        rows["area"] = state[kalman.X, :, 2] * state[kalman.X, :, 3]
         rows["seen_ns"] = self._now_ns
         np.minimum(rows["state"], CONFIRMED, out=rows["state"])  # LOST no more
         self._rows[track] = rows
 
     def _begin(self, measured: F64, score: F32) -> None:
         """Append a tentative track for each measurement."""
-        rows = np.zeros(len(score), _ROW)
+        rows = np.zeros(len(score), ROW)
         area = measured[:, 2] * measured[:, 3]
         rows["hits"], rows["score"], rows["area"] = 1, score, area
-        rows["first_ns"] = rows["seen_ns"] = self._now_ns
+        rows["first_ns"] = rows["seen_ns"] = rows["measured_ns"] = self._now_ns
         motion, unit = self._motion, area[:, None]
         state = kalman.initiate(measured, unit * motion.measured_variance, unit * motion.start_variance)
         self._rows = np.concatenate([self._rows, rows])
@@ -217,40 +237,17 @@ class ByteTracker:
         return started
 
     def _known(self, seen: Bool) -> tuple[Bool, Bool]:
-        """Which tracks are remembered, and which are published, when only `seen` ones are there now.
-
-        A missed face is remembered for `lost_timeout_s`, unless it has surely left the frame (its centre lies outside
-        by more than its standard deviation) or has grown or shrunk too much to be the same. It is published until it
-        is missed, and for `coast_s` after it was seen; not after its centre has left the frame.
-        """
-        rows, state, motion = self._rows, self._kalman, self._motion
-        unseen_ns = self._unseen_ns()
-        scale = state[kalman.X, :, 2] * state[kalman.X, :, 3] / rows["area"]
-        plausible: Bool = (scale < _MAX_SCALE**2) & (scale > _MAX_SCALE**-2)
-        shown: Bool = (unseen_ns <= self._coast_ns) | (rows["state"] == CONFIRMED)
-        remembered: Bool = plausible & (unseen_ns <= self._lost_timeout_ns)
-        if self._middle is not None:
-            place = state[kalman.X, :, :2]
-            outside = np.abs(place - self._middle) - self._middle
-            slack = (rows["area"] * motion.slack_variance(unseen_ns / 1e9))[:, None]
-            gone = outside > np.sqrt(state[kalman.PP, :, :2] + slack)
-            remembered &= ~(gone[:, 0] | gone[:, 1])
-            where_seen = place - state[kalman.V, :, :2] * (unseen_ns / 1e9)[:, None]
-            was_inside = np.abs(where_seen - self._middle) <= self._middle
-            left = (outside > 0) & (was_inside | (rows["state"] == LOST)[:, None])
-            shown &= ~(left[:, 0] | left[:, 1])
-        named = rows["state"] != TENTATIVE
-        return seen | (remembered & named), (seen | (shown & plausible)) & named
-
-    def _doubles(self, seen: Bool) -> Bool:
-        """The younger of two tracks on one face: a new one where a lost one waits."""
-        rows, xyxy = self._rows, self._xyxy()
-        lost, confirmed = np.flatnonzero(~seen), np.flatnonzero(seen & (rows["state"] == CONFIRMED))
-        row, column = np.nonzero(iou(xyxy[confirmed], xyxy[lost]) > _DUPLICATE_IOU)
-        one, other = confirmed[row], lost[column]
-        double = np.zeros(len(rows), bool)
-        double[np.where(rows["first_ns"][one] <= rows["first_ns"][other], other, one)] = True
-        return double
+        """Which tracks are remembered, and which are published, when only `seen` ones are there now."""
+        return known(
+            self._rows,
+            self._kalman,
+            self._now_ns or 0,
+            seen,
+            motion=self._motion,
+            middle=self._middle,
+            coast_ns=self._coast_ns,
+            lost_timeout_ns=self._lost_timeout_ns,
+        )
 
     def _forget(self, keep: Bool) -> list[int]:
         """Drop the other rows; their ids."""
@@ -258,7 +255,9 @@ class ByteTracker:
         self._rows, self._kalman = self._rows[keep], self._kalman[:, keep]
         return lost
 
-    def _snapshot(self, seen: Bool, shown: Bool, keypoints: F32, started: list[int], lost: list[int]) -> Tracks:
+    def _snapshot(
+        self, seen: Bool, seen_by: int, shown: Bool, keypoints: F32, started: list[int], lost: list[int]
+    ) -> Tracks:
         rows, state, xyxy, tentative = self._rows, self._kalman, self._xyxy(), 0
         if not shown.all():
             tentative = int(np.count_nonzero(rows["state"] == TENTATIVE))
@@ -277,8 +276,8 @@ class ByteTracker:
             xyxy=xyxy,
             velocity=state[kalman.V, :, :2].astype(np.float32),
             centre_std=np.sqrt(state[kalman.PP, :, 0]).astype(np.float32),
-            measured=seen,
-            age_ns=now_ns - rows["seen_ns"],
+            source=np.where(seen, seen_by, PREDICTED).astype(np.uint8),
+            age_ns=now_ns - rows["measured_ns"],
             track_age_ns=now_ns - rows["first_ns"],
             keypoints=keypoints,
             started=np.array(started, np.int64),

@@ -15,6 +15,7 @@ U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
+DETECTOR, LANDMARKS, PREDICTED = 0, 1, 2  # where a face's box comes from
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,19 @@ class Tracks:
     xyxy: F32  # [n, 4] frame pixels, not clipped
     velocity: F32  # [n, 2] pixels/s of the box centre
     centre_std: F32  # [n] standard deviation of the box centre along each axis, pixels
-    measured: Bool  # [n] True: seen on this frame; False: predicted
+    source: U8  # [n] DETECTOR or LANDMARKS: measured on this frame; PREDICTED
     age_ns: I64  # [n] since last measured
     track_age_ns: I64  # [n] since first seen
     keypoints: F32  # [n, k, 2] frame pixels, NaN where not measured on this frame
     started: I64  # [s] ids that appear for the first time
     lost: I64  # [l] ids that are given up for good
     tentative: int  # how many more were seen, not often enough yet
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """The landmarks of faces; NaN for a face that has none."""
+
+    xy: F32  # [n, N, 2] frame pixels
+    score: F32  # [n, N] the network's own confidences; what they are worth differs from network to network
+    invalid: int = 0  # faces for which the network's numbers meant nothing

@@ -50,7 +50,8 @@ class Staged(ByteTracker):
         return row, column
 
     def _stage_costs(self, measured: F64, score: F32, high: Any) -> F64:
-        rows, unseen_s = self._rows, self._unseen_ns() / 1e9
+        rows = self._rows
+        unseen_s = ((self._now_ns or 0) - rows["measured_ns"]) / 1e9
         known = rows["state"] != TENTATIVE
         return costs(self._kalman, rows["area"], unseen_s, known, measured, score >= self._high_score, self._motion)
 

@@ -276,8 +276,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
 def test_scales_are_longer_sides(
     opened: list[FakeEngine], settings: dict[str, Any], sizes: list[tuple[int, int]]
 ) -> None:
-    parts = build(load_config(None, {"detector": settings}))
-    assert [engine.input_size for engine in parts.engines] == sizes
+    parts = build(load_config(None, {"detector": settings, "landmarks": {"card": "none"}}))
+    assert [engine.input_size for engine in parts.networks.engines] == sizes
     assert isinstance(parts.pipeline.detector, FaceDetector) == (len(sizes) == 1)
     parts.pipeline.detector.detect(frame())
     assert all(engine.crops.shape == (1, 4) for engine in opened)
@@ -286,7 +286,8 @@ def test_scales_are_longer_sides(
 
 
 def test_tiles_are_looked_at_with_the_first_engine(opened: list[FakeEngine]) -> None:
-    settings = {"detector": {"scales": [640], "tiles": [2, 1]}, "tracker": {"min_hits": 3}}
+    settings: dict[str, Any] = {"detector": {"scales": [640], "tiles": [2, 1]}, "tracker": {"min_hits": 3}}
+    settings["landmarks"] = {"card": "none"}
     detector = build(load_config(None, settings)).pipeline.detector
     crops: list[list[float]] = []
     infer = opened[0].infer
@@ -301,7 +302,7 @@ def test_tiles_are_looked_at_with_the_first_engine(opened: list[FakeEngine]) -> 
 def test_a_network_of_fixed_size_has_one_scale(make_onnx: MakeOnnx, make_card: Callable[..., Path]) -> None:
     make_onnx(scrfd_outputs(64))
     settings = {"card": str(make_card()), "tiles": [2, 1]}
-    build(load_config(None, {"detector": settings})).close()
+    build(load_config(None, {"detector": settings, "landmarks": {"card": "none"}})).close()
     with pytest.raises(EngineError, match=r"expected an input of \[3, 32, 32\]"):
         build(load_config(None, {"detector": settings | {"scales": [64, 32]}}))
 

@@ -21,7 +21,7 @@ from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, OutputError
 from edgeface.model_card import Thresholds, find_card
-from edgeface.parts import Parts, build, make_detector, make_tracker
+from edgeface.parts import Networks, Parts, build, make_detector, make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene
 from edgeface.schedule import KeyframeSchedule
@@ -286,6 +286,7 @@ def test_settings_reach_the_engine_and_the_schedule(monkeypatch: pytest.MonkeyPa
         "detector": {"input_size": [64, 64]},
         "tracker": {"keyframe_interval": 7, "lost_timeout_s": 0.25},
         "cpu": {"threads": 3, "spinning": True},
+        "landmarks": {"card": "none"},
     }
     parts = build(load_config(None, settings))
     parts.close()
@@ -495,7 +496,7 @@ def test_a_scenario_needs_neither_engine_nor_card() -> None:
         "detector": {"card": "nobody"},
     }
     parts = build(load_config(None, settings))
-    assert parts.engines == ()
+    assert parts.networks is None
     assert parts.facts == {"backend": "scenario", "detector": "scenario", "landmarks": "none", "precision": "none"}
     bodies = [faces(parts.pipeline.step(parts.source.read(1.0))) for _ in range(9)]
     assert [number for number, body in enumerate(bodies) if body["keyframe"]] == [0, 4, 8]
@@ -518,10 +519,13 @@ def test_what_was_built_is_closed_whatever_happens() -> None:
             super().close()
             raise OSError("the driver hangs")
 
-    source, engine = Stubborn([]), FakeEngine({}, (64, 64))
+    source, engines = Stubborn([]), (FakeEngine({}, (64, 64)), FakeEngine({}, (80, 80)))
+    detector = FakeDetector(detections())
+    networks = Networks(detector, Thresholds(), None, lambda frame: np.zeros((1, 1), np.uint8), engines, {})
     with pytest.raises(OSError, match="hangs"):
-        Parts(source, pipeline(FakeDetector(detections())), (engine,), {}).close()
-    assert (source.closed, engine.closed) == (True, True)
+        Parts(source, pipeline(detector), networks, {}).close()
+    assert source.closed
+    assert [engine.closed for engine in engines] == [True, True]
 
 
 def test_a_stretch_card_is_not_letterboxed() -> None:
@@ -537,10 +541,10 @@ def test_the_backend_that_lacks_a_package_says_what_to_install(monkeypatch: pyte
         build(load_config(None, {}))
 
 
-@pytest.mark.parametrize("flags", [{"backend": "cuda"}, {"landmarks": "edgeface-landmarks"}])
-def test_parts_that_are_not_built_say_so(flags: dict[str, str]) -> None:
+@pytest.mark.parametrize("source", ["demo:", "scenario:crowd"])
+def test_a_backend_that_is_not_built_says_so(source: str) -> None:
     with pytest.raises(ConfigError, match="not built into this version"):
-        build(load_config(None, flags))
+        build(load_config(None, {"backend": "cuda", "source": source}))
 
 
 # --- the detector

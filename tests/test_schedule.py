@@ -37,7 +37,8 @@ FRAME = (640, 360)
         ("", {"motion": 0.011, "age": 2}),
         ("", {"motion": 0.009}),
         ("stale", {"age_s": 9.0, "tentative": 1, "motion": 1.0}),
-        ("new", {"tentative": 1, "motion": 1.0}),
+        ("new", {"tentative": 1, "motion": 1.0, "doubted": 1}),
+        ("landmarks", {"age": 2, "doubted": 1, "uncertainty": 0.2}),
     ],
 )
 def test_each_rule_says_why(why: str, changes: dict) -> None:
@@ -55,10 +56,12 @@ def test_every_limit_can_be_set() -> None:
         assert wide.reason(CALM._replace(**changes)) == ""
 
 
-def test_fixed_looks_at_every_nth_frame_and_at_nothing_else() -> None:
+def test_fixed_looks_at_every_nth_frame_and_where_landmarks_fail() -> None:
     every_third = KeyframeSchedule(3)
     busy = CALM._replace(tentative=5, missed=5, uncertainty=9, travel=9, motion=1.0, age_s=30)
     assert [every_third.reason(busy._replace(age=age)) for age in (1, 2, 3, 4)] == ["", "", "interval", "interval"]
+    doubtful = CALM._replace(doubted=1)
+    assert [every_third.reason(doubtful._replace(age=age)) for age in (1, 2, 3)] == ["", "landmarks", "interval"]
 
 
 @given(st.floats(0.01, 1, exclude_max=True), st.floats(0, 0.2), st.floats(0, 3), st.integers(0, 3))
@@ -84,25 +87,25 @@ def test_the_situation_is_counted_in_sizes_of_the_faces() -> None:
     for step in range(12):  # 60 pixels a second to the right, with sizes of 40
         shift = 2.0 * step
         tracks = follow.update(detections((box[0] + shift, 100, box[2] + shift, 140)), step * 33_333_333)
-    now = situation(3, 0.1, 0.02, tracks, 0.5)
+    now = situation(3, 0.1, 0.02, tracks, 2, 0.5)
     assert now[:3] == (3, 0.1, 0.02)
-    assert (now.faces, now.tentative, now.missed, now.motion) == (1, 0, 0, 0.5)
+    assert (now.faces, now.tentative, now.missed, now.doubted, now.motion) == (1, 0, 0, 2, 0.5)
     assert now.travel == pytest.approx(0.15, abs=0.01)  # 1.5 sizes a second for a tenth
     assert now.uncertainty == pytest.approx(float(tracks.centre_std[0]) / 40, rel=0.02)
     assert 0.01 < now.uncertainty < 0.1
 
     tracks = follow.update(detections((400.0, 200.0, 440.0, 240.0)), 12 * 33_333_333)
     assert tracks.state.tolist() == [LOST]
-    now = situation(1, 0.03, 0.02, tracks, 0.0)
+    now = situation(1, 0.03, 0.02, tracks, 0, 0.0)
     assert (now.tentative, now.missed) == (1, 1)
     for step in range(13, 24):
         tracks = follow.update(detections(), step * 33_333_333)
     assert len(tracks.state) == 1
-    assert situation(1, 0.03, 0.02, tracks, 0.0).missed == 0  # it has been gone for too long
+    assert situation(1, 0.03, 0.02, tracks, 0, 0.0).missed == 0  # it has been gone for too long
 
 
 def test_nobody_is_an_empty_situation() -> None:
-    now = situation(1, 0.5, 0.1, tracker().predict(0), 0.0)
+    now = situation(1, 0.5, 0.1, tracker().predict(0), 0, 0.0)
     assert now == Situation(1, 0.5, 0.1)
 
 

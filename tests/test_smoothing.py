@@ -31,7 +31,7 @@ def tracks(
         xyxy=np.concatenate([centre - half, centre + half], axis=1).astype(np.float32),
         velocity=np.tile(np.array([speed * SIZE * 30, 0], np.float32), (count, 1)),
         centre_std=np.ones(count, np.float32),
-        measured=np.ones(count, bool),
+        source=np.zeros(count, np.uint8),
         age_ns=np.zeros(count, np.int64),
         track_age_ns=np.zeros(count, np.int64),
         keypoints=np.zeros((count, 5, 2), np.float32),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgeface import kalman
 from edgeface.tracker import ByteTracker
-from edgeface.values import CONFIRMED, LOST, Detections, Tracks
+from edgeface.values import CONFIRMED, DETECTOR, LOST, PREDICTED, Detections, Tracks
 
 FRAME_NS = 33_333_333
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -40,7 +40,7 @@ def test_faces_of_the_first_look_are_confirmed_at_once() -> None:
     assert ids(tracks) == tracks.started.tolist() == [1, 2]
     assert (tracks.state == CONFIRMED).all()
     np.testing.assert_allclose(tracks.xyxy, [BOX, FAR], atol=1e-4)
-    assert tracks.measured.all()
+    assert (tracks.source == DETECTOR).all()
     assert not np.isnan(tracks.keypoints).any()
 
 
@@ -71,7 +71,7 @@ def test_prediction_moves_on_without_missing_anybody() -> None:
     for step in range(20, 60):  # 40 frames without a look: longer than lost_timeout_s
         tracks = follow.predict(step * FRAME_NS)
         assert ids(tracks) == [1]
-        assert not tracks.measured.any()
+        assert not (tracks.source == DETECTOR).any()
         assert tracks.age_ns[0] == (step - 19) * FRAME_NS
     assert abs(tracks.xyxy[0, 0] - (100 + 5 * 59)) < 20
     assert tracks.keypoints.shape[0] == 1
@@ -112,7 +112,7 @@ def test_a_missed_face_is_predicted_for_a_while_then_hidden_and_comes_back_with_
         follow.update(detections(moved(BOX, 3 * step)), step * FRAME_NS)
     for step in range(10, 16):  # 6 frames are 0.2 s
         tracks = follow.update(detections(), step * FRAME_NS)
-        assert (ids(tracks), tracks.state.tolist(), tracks.measured.tolist()) == ([1], [LOST], [False])
+        assert (ids(tracks), tracks.state.tolist(), tracks.source.tolist()) == ([1], [LOST], [PREDICTED])
     assert abs(tracks.xyxy[0, 0] - (100 + 3 * 15)) < 3
     assert ids(follow.update(detections(), 16 * FRAME_NS)) == []
     assert ids(follow.predict(17 * FRAME_NS)) == []
@@ -201,7 +201,7 @@ def test_a_box_that_changes_its_size_once_does_not_go_on_growing() -> None:
         follow.update(detections(BOX), step * FRAME_NS)
     x1, y1, x2, y2 = BOX
     tracks = follow.update(detections((x1 - 7, y1, x2 + 7, y2)), 10 * FRAME_NS)
-    assert tracks.measured.tolist() == [True]
+    assert tracks.source.tolist() == [DETECTOR]
     assert abs(follow._kalman[kalman.V, 0, 2]) < 60  # pixels a second; it grew by 14 in a thirtieth
 
 
@@ -254,7 +254,7 @@ def test_a_far_detection_of_middling_score_does_not_pull_a_face_away() -> None:
     for score, pulled in ((0.6, False), (0.9, True)):
         trial = copy.deepcopy(follow)
         tracks = trial.update(detections(aside, score=score), 10 * FRAME_NS)
-        assert tracks.measured.any() == pulled
+        assert (tracks.source == DETECTOR).any() == pulled
 
 
 def test_a_lost_face_is_forgotten_after_the_timeout_and_its_id_never_returns() -> None:
@@ -276,24 +276,10 @@ def test_crossing_faces_keep_their_ids() -> None:
     assert left_to_right == 1
 
 
-def test_of_two_tracks_on_one_face_the_older_stays() -> None:
-    follow = tracker(lost_timeout_s=5)
-    follow.update(detections(BOX, FAR), 0)
-    follow._rows["state"][0], follow._rows["seen_ns"][0] = LOST, -FRAME_NS
-    follow._kalman[:, 1] = follow._kalman[:, 0]  # FAR's track now lies on BOX, whose track is lost
-    seen = np.array([False, True])
-    follow._rows["first_ns"] = [0, FRAME_NS]
-    assert follow._doubles(seen).tolist() == [False, True]
-    follow._rows["first_ns"] = [FRAME_NS, 0]
-    assert follow._doubles(seen).tolist() == [True, False]
-    follow._kalman[kalman.X, 1, 0] += 20
-    assert follow._doubles(seen).tolist() == [False, False]
-
-
 def test_doubles_are_sought_when_a_face_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     follow = tracker(lost_timeout_s=5)
     follow.update(detections(BOX), 0)
-    monkeypatch.setattr(ByteTracker, "_doubles", lambda self, seen: ~seen)  # all that was not seen
+    monkeypatch.setattr("edgeface.tracker.doubles", lambda rows, xyxy, seen: ~seen)  # all that was not seen
     follow.update(detections(FAR), FRAME_NS)
     assert follow.update(detections(FAR), 2 * FRAME_NS).lost.tolist() == [1]
 
@@ -446,7 +432,7 @@ def test_a_detector_that_always_sees_others_does_not_fill_the_memory() -> None:
         begun += tracks.started.tolist()
         ended += tracks.lost.tolist()
     assert ended == begun[:-6]  # of six the three of the last look and the three before
-    assert tracks.measured.sum() == 3
+    assert (tracks.source == DETECTOR).sum() == 3
     assert follow.clear((10, 10)).lost.tolist() == begun[-6:]
 
 

@@ -1,0 +1,115 @@
+"""Between looks: which faces' landmarks can be trusted, and the boxes that they imply.
+
+On a face the points keep the shape that they had at the last look, wherever the crop lies; on a wall they take a mean
+face's shape, and another one in every crop. docs/tracking.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeface.boxes import around, iou
+from edgeface.values import DETECTOR, F32, F64, I64, Bool, Landmarks, Tracks
+
+MAX_CHANGE = 0.2  # how far points may have moved (root mean square), in their spread, after the best similarity
+MAX_GROWTH = 1.33  # of that similarity
+MAX_TURN = np.radians(20)  # of that similarity
+MIN_SCORE = 0.7  # the least mean score, as a part of that of the last look
+_BOX_WEIGHT = 0.4  # of the latest look in how a face's box lies about its points
+_FAR_OFF = 0.15  # a face this far from where it was expected, in its sizes, is placed by the mean of its points alone
+_TINY = 1e-6
+
+
+class LandmarkHold:
+    """Remembers of each face the detector saw how its landmarks lay, and its box about them.
+
+    Trusted are points that are as at the last look but for a similarity of little growth and turn, whose mean score has
+    not dropped much, of a face whose box touches no other's: they might be the other's. So no face is held longer than
+    to the next look that misses it.
+    """
+
+    def __init__(self) -> None:
+        self._track_id: I64 = np.zeros(0, np.int64)
+        self._xy: F64 = np.zeros((0, 0, 2))
+        self._score: F64 = np.zeros(0)
+        self._box: F64 = np.zeros((0, 2, 2, 2))  # [n, place, centre or size, x or y]: in spreads, see `_places`
+        self._trusted: Bool = np.zeros(0, bool)
+
+    def learn(self, tracks: Tracks, landmarks: Landmarks) -> None:
+        """After a look: the faces and their landmarks, row by row."""
+        seen = (tracks.source == DETECTOR) & np.isfinite(landmarks.score[:, 0])
+        track_id, xy = tracks.track_id[seen], landmarks.xy[seen].astype(np.float64)
+        low, high = np.split(tracks.xyxy[seen, None].astype(np.float64), 2, axis=2)
+        centre, spread = _places(xy)
+        box = np.stack([(low + high) / 2 - centre, np.broadcast_to(high - low, centre.shape)], axis=2) / spread
+        _, now, then = np.intersect1d(track_id, self._track_id, assume_unique=True, return_indices=True)
+        box[now] = self._box[then] + (box[now] - self._box[then]) * _BOX_WEIGHT
+        self._track_id, self._xy, self._box = track_id, xy, box
+        self._score = landmarks.score[seen].mean(axis=1, dtype=np.float64)
+        self._trusted = np.ones(len(track_id), bool)
+
+    def judge(self, tracks: Tracks, landmarks: Landmarks) -> tuple[Bool, F32, int]:
+        """Which faces [n] can be trusted, the boxes [n, 4] their points imply, how many could be until this frame.
+
+        Boxes of faces not trusted mean nothing. Faces that touch another are not counted as trusted until now.
+        """
+        trusted, xyxy = np.zeros(len(tracks.track_id), bool), tracks.xyxy.copy()
+        _, now, then = np.intersect1d(tracks.track_id, self._track_id, assume_unique=True, return_indices=True)
+        if not len(now):
+            return trusted, xyxy, 0
+        xy, score = landmarks.xy[now].astype(np.float64), landmarks.score[now].mean(axis=1)
+        xyxy[now] = self._implied(xy, tracks.xyxy[now], self._box[then])
+        growth, turn, change = _similarity(self._xy[then], xy)
+        alike = (change < MAX_CHANGE) & (np.abs(turn) < MAX_TURN) & (score > MIN_SCORE * self._score[then])
+        alike &= (growth < MAX_GROWTH) & (growth > 1 / MAX_GROWTH)
+        overlap = iou(xyxy, tracks.xyxy)
+        np.fill_diagonal(overlap, 0)
+        touched: Bool = overlap[now].any(axis=1)
+        trusted[now] = alike & ~touched
+        lost = self._trusted[then] & ~alike & ~touched
+        self._trusted[then] = trusted[now]
+        return trusted, xyxy, int(np.count_nonzero(lost))
+
+    def _implied(self, xy: F64, expected: F32, box: F64) -> F32:
+        """Boxes [n, 4] about points, of which `expected` [n, 4] were expected."""
+        centre, spread = _places(xy)
+        centre = centre + box[:, :, 0] * spread[:, :, 0]
+        size = box[:, :, 1] * spread[:, :, 0]
+        off = centre[:, 1] - (expected[:, :2] + expected[:, 2:]) / 2
+        weight = np.minimum(np.hypot(*off.T) / np.sqrt(size[:, 1].prod(axis=1)) / _FAR_OFF, 1)[:, None]
+        centre = centre[:, 0] + (centre[:, 1] - centre[:, 0]) * weight
+        xyxy: F32 = around(centre, size[:, 0] + (size[:, 1] - size[:, 0]) * weight).astype(np.float32)
+        return xyxy
+
+
+def _places(xy: F64) -> tuple[F64, F64]:
+    """Where points [n, N, 2] lie: centres [n, 2, 2] and spreads [n, 2, 1, 1], by their extent and by their mean.
+
+    The extent stays in the middle of the face when a head turns, but gives way when the crop cuts the face; the mean
+    does the contrary.
+    """
+    low, high = np.min(xy, axis=1), np.max(xy, axis=1)
+    centre = np.stack([(low + high) / 2, xy.mean(axis=1)], axis=1)
+    spread = np.stack([np.hypot(*(high - low).T), np.sqrt(xy.var(axis=1).sum(axis=1))], axis=1)
+    return centre, np.maximum(spread, _TINY)[:, :, None, None]
+
+
+def _similarity(before: F64, after: F64) -> tuple[F64, F64, F64]:
+    """Growth and turn (radians) of the similarity that takes points [n, N, 2] best to others, and what it leaves [n].
+
+    What it leaves is the root mean square distance in the spread of `after`. Least squares (Umeyama 1991) in complex
+    numbers, where a similarity of the plane is one factor.
+    """
+    a, b = _complex(before), _complex(after)
+    factor = (b * a.conj()).sum(axis=1) / np.maximum((np.abs(a) ** 2).sum(axis=1), _TINY)
+    left = np.sqrt((np.abs(b - factor[:, None] * a) ** 2).mean(axis=1))
+    spread = np.sqrt((np.abs(b) ** 2).mean(axis=1))
+    return np.abs(factor), np.angle(factor), left / np.maximum(spread, _TINY)
+
+
+def _complex(xy: F64) -> NDArray[np.complex128]:
+    """Points [n, N, 2] as complex numbers about their mean."""
+    numbers: NDArray[np.complex128] = xy[:, :, 0] + 1j * xy[:, :, 1]
+    centred: NDArray[np.complex128] = numbers - numbers.mean(axis=1, keepdims=True)
+    return centred
