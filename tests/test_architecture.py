@@ -13,8 +13,19 @@ PACKAGE = ROOT / "edgeface"
 # low to high; a module imports only from rows below its own (cpu/ is one room, its files know each other)
 LAYERS = [
     {"errors", "values"},
-    {"seams", "model_card", "config", "boxes", "face_crops", "point_sets", "kalman", "camera_motion", "pacing"},
-    {"decoders", "clustering", "association", "message", "metrics"},
+    {
+        "seams",
+        "model_card",
+        "config",
+        "boxes",
+        "face_crops",
+        "point_sets",
+        "generic_head",
+        "kalman",
+        "camera_motion",
+        "pacing",
+    },
+    {"decoders", "clustering", "association", "message", "metrics", "head_pose", "eyes", "quality"},
     {"lifecycle"},
     {
         "detector",
