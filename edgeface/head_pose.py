@@ -17,8 +17,8 @@ the picture; pitch > 0: it looks up; roll > 0: it leans clockwise in the picture
     pitch = asin(2 (yz - xw))                        -90 to 90
     roll = atan2(2 (xy + zw), 1 - 2 (xx + zz))     -180 to 180
 
-At pitch = +-90 yaw and roll turn about one axis and cannot be told apart; q can. The angles are about the camera's axes:
-a face beside the optical axis that looks into the camera has the yaw and pitch of that direction.
+At pitch = +-90 yaw and roll turn about one axis and cannot be told apart; q still holds. Angles are about the camera's
+axes: a face beside the optical axis that looks into the camera has the yaw and pitch of that direction.
 """
 
 from __future__ import annotations

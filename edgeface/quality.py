@@ -55,23 +55,24 @@ def quality(
 
 
 def blur(grey: F32) -> F32:
-    """Blur [n] of pictures [n, h, w], each side at least 11: 0 sharp .. 1 blurred; a blank one is 1.
+    """Blur [n] of pictures [n, h, w]: 0 sharp .. 1 blurred; one that is blank, or smaller than 10 by 10 pixels, is 1.
 
     Crete et al. 2007, The Blur Effect: a picture is blurred once more, by the mean of nine pixels along an axis, and
     the share of its differences between neighbours that stays is its blur; the worse axis counts. Neighbours of a mean
     of nine differ by a ninth of the difference between the pixels that enter and leave, so nothing need be filtered.
     Brightness and contrast cancel.
     """
-    worst: F32 = np.maximum(_blur_along(grey.transpose(1, 0, 2)), _blur_along(grey.transpose(2, 0, 1)))
-    return worst
+    worst = np.fmax(_blur_along(grey.transpose(1, 0, 2)), _blur_along(grey.transpose(2, 0, 1)))
+    return np.nan_to_num(worst, nan=1)
 
 
 def _blur_along(pictures: F32) -> F32:
-    """Blur [n] of pictures [side, n, other side] along their first axis."""
+    """Blur [n] of pictures [side, n, other side] along their first axis; NaN where nothing changes along it."""
     half = _REACH // 2
     near = np.abs(pictures[half + 1 : -half] - pictures[half : -half - 1])
     far = np.abs(pictures[_REACH:] - pictures[:-_REACH]) / np.float32(_REACH)
     total: F64 = near.sum(axis=(0, 2), dtype=np.float64)
     lost: F64 = np.maximum(near - far, 0).sum(axis=(0, 2), dtype=np.float64)
-    left: F32 = np.where(total > 0, 1 - lost / np.where(total > 0, total, 1), 1).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        left: F32 = (1 - lost / total).astype(np.float32)
     return left

@@ -50,7 +50,8 @@ class Renderer:
         sys.path.insert(0, str(folder))
         self._gen: Any = importlib.import_module("gen")
         self._draw, self._express, self._turn = self._gen.raster, self._gen.expression, self._gen.euler
-        self._gen.raster, self._gen.expression, self._gen.euler = self._seen, self._expression, self._euler
+        for name, own in (("raster", self._seen), ("expression", self._expression), ("euler", self._euler)):
+            setattr(self._gen, name, own)
 
     def face(self, seed: int, wanted: set[int]) -> dict[str, Any] | None:
         """One face with its truth; None when its yaw is in none of the `wanted` bands."""
@@ -112,7 +113,8 @@ class Renderer:
 def aspect(points: F64) -> F64:
     """Eye aspect ratios [2] of landmarks [68, 3]."""
     gap, width = gap_and_width(points[None, 36:48])
-    return gap[0] / width[0]
+    ratios: F64 = gap[0] / width[0]
+    return ratios
 
 
 def locate(crops: F32) -> F32:
@@ -144,8 +146,11 @@ def main() -> None:
     network = locate(crops.astype(np.float32))
     for name, points in (("true", rows.pop("true")), ("network", network)):
         rows[name] = np.round(points * 100).astype(np.int16)
-    rows = {name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in rows.items()}
-    np.savez_compressed(arguments.out, crops=crops[: arguments.crops], **rows)
+    rows["crops"] = crops[: arguments.crops]
+    small: dict[str, Any] = {
+        name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in rows.items()
+    }
+    np.savez_compressed(arguments.out, **small)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,11 @@ def pose_table(poses: HeadPoses, data: dict[str, Any]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for low, high in YAW_BANDS:
         rows = (np.abs(truth[:, 0]) >= low) & (np.abs(truth[:, 0]) < high)
-        table[f"yaw {low} to {high}"] = {"n": int(rows.sum()), "rotation_deg": spread(turned[rows])} | {
-            name: spread(off[rows, axis]) for axis, name in enumerate(("yaw", "pitch", "roll"))
-        } | {"depth_percent": spread(depth[rows]), "fit_error": spread(poses.error[rows])}
+        table[f"yaw {low} to {high}"] = (
+            {"n": int(rows.sum()), "rotation_deg": spread(turned[rows])}
+            | {name: spread(off[rows, axis]) for axis, name in enumerate(("yaw", "pitch", "roll"))}
+            | {"depth_percent": spread(depth[rows]), "fit_error": spread(poses.error[rows])}
+        )
     # how much of a turn of the head the points show
     known = np.isfinite(turned) & (np.abs(truth[:, 0]) < 60)
     table["slopes"] = [round(float(np.polyfit(truth[known, k], poses.angles[known, k], 1)[0]), 3) for k in range(3)]
@@ -156,7 +158,9 @@ def blur_table(crops: F32) -> dict[str, list[float]]:
         "contrast": lambda crop, sigma: 128 + (crop - 128) * (1 - sigma / 4),
     }
     return {
-        name: [round(float(np.median(rate(np.stack([way(c, sigma) for c in crops])))), 3) for sigma in (0, 0.5, 1, 2, 3)]
+        name: [
+            round(float(np.median(rate(np.stack([way(c, sigma) for c in crops])))), 3) for sigma in (0, 0.5, 1, 2, 3)
+        ]
         for name, way in ways.items()
     }
 
