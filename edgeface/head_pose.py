@@ -31,9 +31,9 @@ import numpy as np
 from edgeface.generic_head import POINTS, rotation
 from edgeface.values import F32, F64, I64, Bool
 
-# Brows, nose, eye corners and mouth corners: docs/signals.md has what other choices give. No point of the jaw: those
-# are where the outline is, and go round the head as it turns.
-_USED: I64 = np.array([*range(17, 36), 36, 39, 42, 45, 48, 54])
+# Brows, nose and eye corners: docs/signals.md has what other choices give. No point of the mouth, which talks, nor of
+# the jaw: those are where the outline is, and go round the head as it turns.
+_USED: I64 = np.array([*range(17, 36), 36, 39, 42, 45])
 _HEAD: F64 = POINTS[_USED]
 _MIDDLE: F64 = _HEAD.mean(axis=0)
 _CENTRED: F64 = _HEAD - _MIDDLE

