@@ -14,8 +14,9 @@ _UPPER, _LOWER = np.array([[1, 2], [7, 8]]), np.array([[5, 4], [11, 10]])
 _EYES: F64 = POINTS[36:48]
 _NARROWEST = 0.6  # an eye of which less than this share of its width is seen tells nothing: docs/signals.md
 
-# Aspect ratios of closed and of open eyes, over that of the generic head's eyes: medians of rendered faces.
-CLOSED, OPEN = 0.22, 0.9  # where the points lie on the lids
+# Aspect ratios of closed and of open eyes over that of the generic head's: medians of rendered faces where the points
+# lie on the lids. The default network's hardly do: docs/signals.md.
+CLOSED, OPEN = 0.22, 0.9
 
 
 def openness(xy: F32, q: F32, position: F32, *, closed: float = CLOSED, opened: float = OPEN) -> F32:

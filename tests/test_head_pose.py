@@ -127,7 +127,7 @@ def test_poses_of_rendered_faces_are_near_the_truth(kind: str, median: float, p9
 def test_the_fit_is_as_close_as_opencvs() -> None:
     points = golden_pixels(golden(), "network")
     poses = head_poses(points, CAMERA)
-    matrix = np.array([[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]])
+    matrix = np.array([[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]], np.float64)
     for row, face in enumerate(points[:, USED].astype(np.float64)):
         _, turn, place = cv2.solvePnP(POINTS[USED], np.ascontiguousarray(face), matrix, None, flags=cv2.SOLVEPNP_SQPNP)
         library = cv2.projectPoints(POINTS[USED], turn, place, matrix, None)[0][:, 0]
