@@ -42,11 +42,9 @@ _STRAIGHT: F64 = _HEAD[:, :2] / (_HEAD[:, 2:] + 1)  # one metre away
 _OUTER_CORNERS_M = float(np.linalg.norm(POINTS[36] - POINTS[45]))
 
 _REFINEMENTS = 2  # a third changes nothing: docs/signals.md
-_WIDEST = 10.0  # tangent of the angle from the optical axis
 _SMALLEST = 3.0  # pixels between the outer eye corners of a face seen from the front
 _FLATTEST = 0.5  # a plane squeezed more than this is no face: ratio of the scales along the head's two axes
 _WORST_FIT = 0.2  # of the distance of the outer eye corners; the worst of 1,125 rendered faces has 0.13
-_NEVER_SINGULAR: F64 = 1e-15 * np.eye(6)
 _NEXT, _LAST = np.array([1, 2, 0]), np.array([2, 0, 1])
 
 
@@ -84,20 +82,21 @@ def head_poses(xy: F32, camera: Camera) -> HeadPoses:
     """Poses of n faces from their landmarks [n, 68 or more, 2] in frame pixels, in the order of iBUG 68.
 
     The generic head is fitted by least squares of the points' distances in the picture: Gauss-Newton from one step of
-    POSIT (DeMenthon and Davis 1995, Model-Based Object Pose in 25 Lines of Code). Its start looks into the camera from
-    before it, so there is no mirrored solution. A face whose points are not finite, lie in one place or on a line, or
-    are no face has a row of NaN.
+    POSIT (DeMenthon and Davis 1995, Model-Based Object Pose in 25 Lines of Code). That start is before the camera and
+    the only one, as the head is not flat. A face whose points are not finite, lie in one place or on a line, look away
+    or are no face has a row of NaN.
     """
     rays: F64 = (xy[:, _USED] - np.array([camera.cx, camera.cy])) / np.array([camera.fx, camera.fy])
     with np.errstate(all="ignore"):
         usable = _looks_like_a_face(rays, _SMALLEST / max(camera.fx, camera.fy))
-        rays[~usable] = _STRAIGHT
+        rays[~usable] = _STRAIGHT  # so that no equation is singular
         turn, position = _start(rays)
         for _ in range(_REFINEMENTS):
             turn, position = _refine(rays, turn, position)
         off = _see(turn, position)[1] - rays.transpose(0, 2, 1)
         error = np.sqrt((off * off).sum(axis=(1, 2)) / len(_USED)) * position[:, 2] / _OUTER_CORNERS_M
-        usable &= (error < _WORST_FIT) & (position[:, 2] > _OUTER_CORNERS_M)
+        away = (turn[:, :, 2] * position).sum(axis=1)  # how far into the head the camera's ray goes
+        usable &= (error < _WORST_FIT) & (position[:, 2] > _OUTER_CORNERS_M) & (away > 0)
         poses = np.concatenate([quaternions(turn), _angles(turn), position, error[:, None]], axis=1).astype(np.float32)
     poses[~usable] = np.nan
     return HeadPoses(poses[:, :4], poses[:, 4:7], poses[:, 7:10], poses[:, 10])
@@ -120,8 +119,8 @@ def _looks_like_a_face(rays: F64, smallest: float) -> Bool:
     # singular values a >= b of the two rows: 2ab / (aa + bb) falls with b / a
     (aa, ab), (_, bb) = (scaled @ scaled.transpose(0, 2, 1)).transpose(1, 2, 0)
     size, area = aa + bb, np.sqrt(aa * bb - ab * ab)
-    fits = (2 * area > size * (2 * _FLATTEST / (1 + _FLATTEST**2))) & (size > 2 * (smallest / _OUTER_CORNERS_M) ** 2)
-    usable: Bool = fits & (np.max(np.abs(rays), axis=(1, 2)) < _WIDEST)
+    flat = 2 * _FLATTEST / (1 + _FLATTEST**2)
+    usable: Bool = (2 * area > size * flat) & (size > 2 * (smallest / _OUTER_CORNERS_M) ** 2)
     return usable
 
 
@@ -177,7 +176,7 @@ def _refine(rays: F64, turn: F64, position: F64) -> tuple[F64, F64]:
     jacobian[:, 5] = -slope
     flat = jacobian.reshape(n, 6, 2 * k)
     gap = (rays.transpose(0, 2, 1) - seen).reshape(n, 2 * k, 1)
-    step = np.linalg.solve(flat @ flat.transpose(0, 2, 1) + _NEVER_SINGULAR, flat @ gap)[:, :, 0]
+    step = np.linalg.solve(flat @ flat.transpose(0, 2, 1), flat @ gap)[:, :, 0]
     half = np.concatenate([step[:, :3] / 2, np.ones((n, 1))], axis=1)
     return rotation(half / np.sqrt((half * half).sum(axis=1))[:, None]) @ turn, position + step[:, 3:]
 

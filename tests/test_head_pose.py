@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -59,6 +59,7 @@ def golden_pixels(data: dict[str, Any], kind: str) -> F32:
 def test_a_projected_head_is_found_again(yaw: float, pitch: float, roll: float, place: tuple[float, ...]) -> None:
     x, y, z = place
     q, position = turned(yaw, pitch, roll), np.array([x * z, y * z, z])
+    assume(rotation(q)[0, :, 2] @ position > 0.2 * np.linalg.norm(position))  # the camera is before the face
     poses = head_poses(seen(q, position), CAMERA)
     assert apart_deg(poses.q, q)[0] < 0.2
     np.testing.assert_allclose(poses.position[0], position, atol=2e-3 * z)
@@ -159,9 +160,13 @@ def spoilt(face: F32, how: str) -> F32:
     elif how == "a line":
         face[:, 1] = middle[1]
     elif how == "squeezed":
-        face = middle + (face - middle) * np.array([1, 0.3], np.float32)
+        face = middle + (face - middle) * np.array([1, 0.42], np.float32)
     elif how == "shuffled":
         face = np.random.default_rng(5).permutation(face)
+    elif how == "scattered":
+        face += np.random.default_rng(6).normal(0, np.ptp(face[36:48, 0]) / 3, face.shape).astype(np.float32)
+    elif how == "from behind":
+        face = middle - (face - middle) * np.array([1, -1], np.float32)
     elif how == "nearer than a face can be":
         face = middle + (face - middle) * np.float32(40)
     elif how == "beside the lens":
@@ -170,7 +175,7 @@ def spoilt(face: F32, how: str) -> F32:
 
 
 BAD = ["nan", "infinite", "far away", "one place", "tiny", "a line", "squeezed", "shuffled"]
-BAD += ["nearer than a face can be", "beside the lens"]
+BAD += ["scattered", "from behind", "nearer than a face can be", "beside the lens"]
 
 
 @pytest.mark.parametrize("how", BAD)
@@ -183,6 +188,11 @@ def test_what_is_no_face_has_a_row_of_nan_and_harms_nobody(how: str) -> None:
         assert np.isnan(values[1]).all()
         np.testing.assert_allclose(values[[0, 2]], expected[[0, 2]], atol=1e-5)
     assert np.isnan(poses.error).tolist() == [False, True, False]
+
+
+def test_a_face_as_small_as_numbers_go_is_no_face_either() -> None:
+    points = seen(turned(0, 0, 0), [0, 0, 1], Camera(1, 1, 0, 0)).astype(np.float64) * 1e-80
+    assert np.isnan(head_poses(points, Camera(1, 1, 0, 0)).q).all()
 
 
 def test_a_face_upside_down_is_a_face() -> None:
