@@ -131,12 +131,13 @@ def _listen(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_tracking(arguments: argparse.Namespace) -> int:
-    from edgeface import evaluate, mot
+    from edgeface import mot
     from edgeface.config import load_config
+    from edgeface.evaluate import tracking
 
     if arguments.tracks is None:
         config = load_config(arguments.config, overrides(arguments))
-        report, truth, run = evaluate.of_run(config, arguments.truth, arguments.max_frames)
+        report, truth, run = tracking.of_run(config, arguments.truth, arguments.max_frames)
         texts = [
             (arguments.write, mot.tracks_text(run.tracks, run.score)),
             (arguments.write_truth, mot.truth_text(truth.boxes, truth.counts)),
@@ -146,8 +147,8 @@ def _evaluate_tracking(arguments: argparse.Namespace) -> int:
             arguments.refuse("--tracks needs --truth")
         if arguments.config or arguments.write or arguments.write_truth or overrides(arguments):
             arguments.refuse("with --tracks nothing is run: only --truth, --max-frames and --json go with it")
-        report, texts = evaluate.of_files(arguments.truth, arguments.tracks, arguments.max_frames), []
-    print(evaluate.table(report))
+        report, texts = tracking.of_files(arguments.truth, arguments.tracks, arguments.max_frames), []
+    print(tracking.table(report))
     for path, text in [*texts, (arguments.json, json.dumps(report, indent=1) + "\n")]:
         if path is not None:
             try:

@@ -28,7 +28,7 @@ import numpy as np
 
 import edgeface
 from edgeface.config import load_config
-from edgeface.evaluate import frames_of
+from edgeface.evaluate.tracking import frames_of
 from edgeface.model_card import find_card
 from edgeface.parts import build, make_tracker
 from edgeface.smoothing import BoxSmoother

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeface.config import load_config, parse_source
 from edgeface.errors import EndOfStream
-from edgeface.evaluate import Truth, figures, follow, frames_of, truth_for
+from edgeface.evaluate.tracking import Truth, figures, follow, frames_of, truth_for
 from edgeface.metrics import Trajectories
 from edgeface.parts import build
 from edgeface.seams import Detector

@@ -27,7 +27,7 @@ from tracking_films import DEMO, Film, film, judge, run
 
 from edgeface import __version__
 from edgeface.config import Config, load_config
-from edgeface.evaluate import frames_of, of_run
+from edgeface.evaluate.tracking import frames_of, of_run
 from edgeface.parts import build
 from edgeface.values import F64
 

@@ -11,7 +11,7 @@ import numpy as np
 from plain_trackers import FPS, Peer
 
 from edgeface.config import load_config, parse_source
-from edgeface.evaluate import frames_of, truth_for
+from edgeface.evaluate.tracking import frames_of, truth_for
 from edgeface.metrics import Trajectories, clear, identity, overlaps, without_hidden
 from edgeface.model_card import find_card
 from edgeface.parts import build
@@ -29,7 +29,7 @@ class Film:
     size: tuple[int, int]
     found: list[F32]  # [n, 5] each: xyxy, score
     truth: Trajectories  # frames count from 1; boxes are clipped to the frame
-    counts: Bool  # False: hidden, see edgeface.evaluate
+    counts: Bool  # False: hidden, see edgeface.evaluate.tracking
     scores: tuple[float, float]  # edgeface's low, high
 
 

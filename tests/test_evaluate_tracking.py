@@ -13,7 +13,7 @@ from fakes import FakeDetector, FakeSource, detections, frame, tracker
 from edgeface.cli import main
 from edgeface.config import parse_source
 from edgeface.errors import EngineError, SourceError
-from edgeface.evaluate import follow, truth_for
+from edgeface.evaluate.tracking import follow, truth_for
 from edgeface.mot import read_tracks, truth_text
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene

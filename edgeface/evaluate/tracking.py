@@ -1,4 +1,4 @@
-"""`edgeface evaluate`: how well faces are followed, by a file or by a run of the pipeline, held against the truth."""
+"""`edgeface evaluate tracking`: how well faces are followed, by a file or by a run of the pipeline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgeface.seams import Source
 from edgeface.values import F64, Bool, Frame
 
 OPEN_SHARE = 0.6  # a face of the demo clip counts when so much of it is visible
-_DEMO = Path(__file__).parent / "demo" / "demo.mp4"
+_DEMO = Path(__file__).parent.parent / "demo" / "demo.mp4"
 _MOST_BOXES = 5_000_000  # of a scenario's truth
 _SHARES = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "MOTP", "recall", "precision")
 

@@ -1,0 +1,1 @@
+"""`edgeface evaluate`: how good the parts are, held against the truth."""
