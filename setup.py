@@ -18,7 +18,14 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10",
     # the networks and their cards stand at top level in the repository and inside the package in a wheel
-    packages=["edgeface", "edgeface.cpu", "edgeface.evaluate", "edgeface.scenario", "edgeface.demo", "edgeface.engines"],
+    packages=[
+        "edgeface",
+        "edgeface.cpu",
+        "edgeface.evaluate",
+        "edgeface.scenario",
+        "edgeface.demo",
+        "edgeface.engines",
+    ],
     package_dir={"edgeface": "edgeface", "edgeface.engines": "engines"},
     package_data={
         "edgeface": ["py.typed"],

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listen.set_defaults(verb_function=_listen)
 
     evaluate = verbs.add_parser("evaluate", help="how good is it, held against the truth")
-    tracking = evaluate.add_subparsers(dest="what", required=True, metavar="WHAT").add_parser(
+    what = evaluate.add_subparsers(dest="what", required=True, metavar="WHAT")
+    tracking = what.add_parser(
         "tracking", help="HOTA, IDF1, MOTA, id switches of a run, by default on the demo clip, or of a file"
     )
     add_pipeline_arguments(tracking)
@@ -46,25 +47,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tracking.add_argument("--write", type=Path, metavar="FILE", help="write the tracks there, as MOTChallenge text")
     tracking.add_argument("--write-truth", type=Path, metavar="FILE", help="write the truth of the run likewise")
     tracking.set_defaults(verb_function=_evaluate_tracking, refuse=tracking.error)
+
+    landmarks = what.add_parser("landmarks", help="error of the landmarks, by default on the demo clip, or on labels")
+    add_network_arguments(landmarks)
+    landmarks.add_argument(
+        "--labels", type=Path, metavar="PATH", help="TAO's .json, iBUG's .pts or dlib's .xml; a folder"
+    )
+    landmarks.add_argument("--pictures", type=Path, metavar="DIR", help="where they lie, if not beside their labels")
+    landmarks.add_argument(
+        "--boxes",
+        choices=("detector", "labels", "points"),
+        default="detector",
+        help="what a crop is made from: the detector's box (default), the label's, the box round the true points",
+    )
+    landmarks.add_argument(
+        "--every", type=_positive, metavar="N", help="only every N-th picture (default: all; demo clip: 10)"
+    )
+    landmarks.add_argument("--jitter", action="store_true", help="what moved and scaled boxes cost, too")
+    landmarks.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet, worst faces first")
+    landmarks.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    landmarks.set_defaults(verb_function=_evaluate_landmarks)
     return guarded(parser, arguments)
 
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that lay over the configuration file; `edgeface-bench` has them too."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    add_network_arguments(parser)
     parser.add_argument(
         "--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://..., scenario:NAME"
     )
-    parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
-    parser.add_argument("--landmarks", metavar="CARD|none", help="a landmark network, or none")
-    parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")
-    parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
     parser.add_argument(
         "--keyframe-interval",
         type=_interval,
         metavar="N|adaptive",
         help="look at every N-th frame, or when it is needed",
     )
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of them that choose the networks."""
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
+    parser.add_argument("--landmarks", metavar="CARD|none", help="a landmark network, or none")
+    parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")
+    parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
 
 
@@ -75,7 +101,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     for part in ("detector", "landmarks"):
         if getattr(arguments, part) is not None:
             flags[part] = {"card": getattr(arguments, part)}
-    if arguments.keyframe_interval is not None:
+    if getattr(arguments, "keyframe_interval", None) is not None:
         flags["tracker"] = {"keyframe_interval": arguments.keyframe_interval}
     return flags
 
@@ -149,13 +175,36 @@ def _evaluate_tracking(arguments: argparse.Namespace) -> int:
             arguments.refuse("with --tracks nothing is run: only --truth, --max-frames and --json go with it")
         report, texts = tracking.of_files(arguments.truth, arguments.tracks, arguments.max_frames), []
     print(tracking.table(report))
-    for path, text in [*texts, (arguments.json, json.dumps(report, indent=1) + "\n")]:
+    _write([*texts, (arguments.json, json.dumps(report, indent=1) + "\n")])
+    return 0
+
+
+def _evaluate_landmarks(arguments: argparse.Namespace) -> int:
+    from edgeface.config import load_config
+    from edgeface.evaluate import landmark_report, landmarks
+
+    report = landmarks.of_labels(
+        load_config(arguments.config, overrides(arguments)),
+        arguments.labels,
+        folder=arguments.pictures,
+        boxes=arguments.boxes,
+        every=arguments.every,
+        jitter=arguments.jitter,
+        sheet_path=arguments.sheet,
+    )
+    print(landmark_report.table(report))
+    _write([(arguments.json, json.dumps(report, indent=1) + "\n")])
+    return 0
+
+
+def _write(texts: Sequence[tuple[Path | None, str]]) -> None:
+    """Each text into its file, if it has one."""
+    for path, text in texts:
         if path is not None:
             try:
                 path.write_text(text)
             except OSError as error:
                 raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-    return 0
 
 
 def _printable(value: Any) -> Any:
@@ -169,6 +218,12 @@ def _printable(value: Any) -> Any:
 
 def _interval(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -25,7 +25,7 @@ LAYERS = [
         "camera_motion",
         "pacing",
     },
-    {"decoders", "clustering", "association", "message", "metrics", "head_pose", "eyes", "quality"},
+    {"decoders", "clustering", "association", "message", "metrics", "landmark_metrics", "head_pose", "eyes", "quality"},
     {"lifecycle"},
     {
         "detector",

@@ -25,7 +25,7 @@ from edgeface.seams import Source
 from edgeface.values import F64, Bool, Frame
 
 OPEN_SHARE = 0.6  # a face of the demo clip counts when so much of it is visible
-_DEMO = Path(__file__).parent.parent / "demo" / "demo.mp4"
+DEMO = Path(__file__).parent.parent / "demo" / "demo.mp4"
 _MOST_BOXES = 5_000_000  # of a scenario's truth
 _SHARES = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "MOTP", "recall", "precision")
 
@@ -91,7 +91,7 @@ def truth_for(uri: SourceUri | ScenarioUri, max_frames: int) -> Truth:
     """The truth that a source brings with it; `max_frames` 0: all. Raises ConfigError when it brings none."""
     if isinstance(uri, ScenarioUri):
         return _scenario_truth(uri, min(max_frames or uri.frames, uri.frames))
-    if uri.kind == "file" and Path(uri.target) == _DEMO:
+    if uri.kind == "file" and Path(uri.target) == DEMO:
         return _demo_truth()
     raise ConfigError(f"source {uri.target!r}: its truth is not known; give it with --truth FILE (MOTChallenge text)")
 
@@ -169,7 +169,7 @@ def _all_count(boxes: Trajectories) -> Truth:
 
 
 def _demo_truth() -> Truth:
-    frames = json.loads(_DEMO.with_suffix(".json").read_text())["frames"]
+    frames = json.loads(DEMO.with_suffix(".json").read_text())["frames"]
     faces = [(number, face) for number, frame in enumerate(frames, 1) for face in frame]
     boxes = trajectories([(number, face["track_id"], *face["xyxy"]) for number, face in faces])
     return Truth(boxes, np.array([face["visible_fraction"] >= OPEN_SHARE for _, face in faces], bool))
