@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from edgeface.evaluate.landmark_report import Faces, Report, figures, worst_by
 from edgeface.landmarks import FaceLandmarker
 from edgeface.parts import Networks, open_networks
 from edgeface.point_sets import NAMED
+from edgeface.seams import Detector
 from edgeface.values import F32, F64, Frame
 
 BOXES = ("detector", "labels", "points")  # what the crops are made from
+BoxRule = Callable[[Frame, LabelledPicture], F64]  # xyxy [n, 4], one for each labelled face
 DEMO_STEP = 10  # every which frame of the demo clip counts, unless told
 SHIFTS, SCALES = (0.0, 0.05, 0.10, 0.15, 0.20), (0.8, 0.9, 1.0, 1.1, 1.25)
 
@@ -46,7 +49,8 @@ def of_labels(
     pictures = demo_labels() if path is None else read_labels(path, folder)
     pictures = pictures[:: every or (DEMO_STEP if path is None else 1)]
     with closing(open_networks(config)) as networks:
-        faces = place(networks, pictures, boxes, jitter)
+        assert networks.landmarker is not None  # its card is not "none"
+        faces = place(networks.landmarker, pictures, box_rule(boxes, networks, config), jitter)
     about = {
         "edgeface": __version__,
         "labels": "demo:" if path is None else str(path),
@@ -60,16 +64,14 @@ def of_labels(
     return about | figures(faces)
 
 
-def place(networks: Networks, pictures: Sequence[LabelledPicture], boxes: str, jitter: bool) -> Faces:
+def place(landmarker: FaceLandmarker, pictures: Sequence[LabelledPicture], boxes: BoxRule, jitter: bool) -> Faces:
     """The landmarks of all labelled faces. Raises ConfigError, SourceError, EngineError."""
-    landmarker = networks.landmarker
-    assert landmarker is not None
     count = common_points(pictures[0].xy.shape[1], landmarker.points)
     used, placed = [], []
     jittered: dict[str, list[F64]] = {}
     for frame, picture in frames(pictures):
         truth = picture.xy[:, :count]
-        box = _boxes(networks, frame, picture, boxes)
+        box = boxes(frame, picture)
         xy = _locate(landmarker, frame, box)[:, :count]
         used.append(box)
         placed.append(xy)
@@ -78,11 +80,12 @@ def place(networks: Networks, pictures: Sequence[LabelledPicture], boxes: str, j
             errors = np.stack([landmark_metrics.point_errors(one, truth).mean(axis=1) for one in found], axis=1)
             jittered.setdefault(name, []).append(errors)
     said = [picture.occluded for picture in pictures if picture.occluded is not None]
+    counts = ~np.concatenate(said)[:, :count] if len(said) == len(pictures) else None
     return Faces(
         picture=[picture.name for picture in pictures for _ in picture.xy],
         row=[row for picture in pictures for row in range(len(picture.xy))],
         truth=np.concatenate([picture.xy[:, :count] for picture in pictures]),
-        counts=~np.concatenate(said)[:, :count] if said else None,
+        counts=counts,
         boxes=np.concatenate(used),
         placed=np.concatenate(placed),
         jitter={name: np.concatenate(errors) for name, errors in jittered.items()},
@@ -98,22 +101,33 @@ def common_points(labelled: int, network: int) -> int:
 
 def jitters(boxes: F64) -> list[tuple[str, F64]]:
     """Moved and scaled boxes [k, n, 4] of boxes [n, 4], by what was done."""
-    shifts = [(f"shift {share}", landmark_metrics.shifted(boxes, share)[: 8 if share else 1]) for share in SHIFTS]
+    shifts = [(f"shift {share:.0%}", landmark_metrics.shifted(boxes, share)[: 8 if share else 1]) for share in SHIFTS]
     return shifts + [(f"scale {factor}", landmark_metrics.scaled(boxes, factor)[None]) for factor in SCALES]
 
 
-def _boxes(networks: Networks, frame: Frame, picture: LabelledPicture, kind: str) -> F64:
-    """What the crops are made from [n, 4]; NaN for a face that the detector misses."""
+def box_rule(kind: str, networks: Networks, config: Config) -> BoxRule:
+    """What the crops are made from, for one of BOXES."""
     if kind == "points":
-        return landmark_metrics.points_box(picture.xy)
-    likely = landmark_metrics.detector_like(picture.xy)
+        return lambda _, picture: landmark_metrics.points_box(picture.xy)
     if kind == "labels":
-        return np.where(np.isnan(picture.xyxy).any(axis=1, keepdims=True), likely, picture.xyxy)
+        return lambda _, picture: _label_boxes(picture)
+    score = networks.thresholds.score if config.detector.score_threshold is None else config.detector.score_threshold
+    return partial(_detected_boxes, networks.detector, score)
+
+
+def _label_boxes(picture: LabelledPicture) -> F64:
+    without = np.isnan(picture.xyxy).any(axis=1, keepdims=True)
+    return np.where(without, landmark_metrics.detector_like(picture.xy), picture.xyxy)
+
+
+def _detected_boxes(detector: Detector, score_threshold: float, frame: Frame, picture: LabelledPicture) -> F64:
+    """Those that may begin a face; NaN for a face that is missed."""
     try:
-        found: F64 = networks.detector.detect(frame).xyxy.astype(float)
+        seen = detector.detect(frame)
     except EngineError as error:
         raise EngineError(f"{picture.name}: {error}") from error
-    which = landmark_metrics.matches(likely, found)
+    found: F64 = seen.xyxy[seen.score >= score_threshold].astype(float)
+    which = landmark_metrics.matches(landmark_metrics.detector_like(picture.xy), found)
     return np.concatenate([found, np.full((1, 4), np.nan)])[which]
 
 
