@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     landmarks.add_argument("--jitter", action="store_true", help="what moved and scaled boxes cost, too")
     landmarks.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet, worst faces first")
     landmarks.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    landmarks.set_defaults(verb_function=_evaluate_landmarks)
+    landmarks.set_defaults(verb_function=_evaluate_landmarks, refuse=landmarks.error)
     return guarded(parser, arguments)
 
 
@@ -183,6 +183,8 @@ def _evaluate_landmarks(arguments: argparse.Namespace) -> int:
     from edgeface.config import load_config
     from edgeface.evaluate import landmark_report, landmarks
 
+    if arguments.pictures is not None and arguments.labels is None:
+        arguments.refuse("--pictures needs --labels")
     report = landmarks.of_labels(
         load_config(arguments.config, overrides(arguments)),
         arguments.labels,

@@ -20,7 +20,6 @@ from edgeface.point_sets import NAMED
 from edgeface.seams import Detector
 from edgeface.values import F32, F64, Frame
 
-BOXES = ("detector", "labels", "points")  # what the crops are made from
 BoxRule = Callable[[Frame, LabelledPicture], F64]  # xyxy [n, 4], one for each labelled face
 DEMO_STEP = 10  # every which frame of the demo clip counts, unless told
 SHIFTS, SCALES = (0.0, 0.05, 0.10, 0.15, 0.20), (0.8, 0.9, 1.0, 1.1, 1.25)
@@ -38,7 +37,8 @@ def of_labels(
 ) -> Report:
     """The report on the labels at `path` (None: the demo clip), of which every n-th picture counts.
 
-    `folder`: from where the labels name pictures; `boxes`: one of BOXES. Raises ConfigError, SourceError, EngineError.
+    `folder`: from where the labels name pictures; `boxes`: see `box_rule`.
+    Raises ConfigError, SourceError, EngineError.
     """
     if config.landmarks.card == "none":
         raise ConfigError('landmarks.card is "none": nothing to evaluate')
@@ -60,7 +60,7 @@ def of_labels(
         "boxes": boxes,
     }
     if sheet_path is not None:
-        _write_sheet(sheet_path, faces, pictures)
+        write_sheet(sheet_path, faces, pictures)
     return about | figures(faces)
 
 
@@ -106,21 +106,22 @@ def jitters(boxes: F64) -> list[tuple[str, F64]]:
 
 
 def box_rule(kind: str, networks: Networks, config: Config) -> BoxRule:
-    """What the crops are made from, for one of BOXES."""
+    """What the crops are made from: the boxes of the "detector", those of the "labels", or those round the "points"."""
     if kind == "points":
         return lambda _, picture: landmark_metrics.points_box(picture.xy)
     if kind == "labels":
         return lambda _, picture: _label_boxes(picture)
     score = networks.thresholds.score if config.detector.score_threshold is None else config.detector.score_threshold
-    return partial(_detected_boxes, networks.detector, score)
+    return partial(detected_boxes, networks.detector, score)
 
 
 def _label_boxes(picture: LabelledPicture) -> F64:
+    """A face whose label has no box gets one as a detector would put it."""
     without = np.isnan(picture.xyxy).any(axis=1, keepdims=True)
     return np.where(without, landmark_metrics.detector_like(picture.xy), picture.xyxy)
 
 
-def _detected_boxes(detector: Detector, score_threshold: float, frame: Frame, picture: LabelledPicture) -> F64:
+def detected_boxes(detector: Detector, score_threshold: float, frame: Frame, picture: LabelledPicture) -> F64:
     """Those that may begin a face; NaN for a face that is missed."""
     try:
         seen = detector.detect(frame)
@@ -137,7 +138,7 @@ def _locate(landmarker: FaceLandmarker, frame: Frame, boxes: F64) -> F64:
     return landmarker.locate(frame, xyxy).xy.astype(float)
 
 
-def _write_sheet(path: Path, faces: Faces, pictures: Sequence[LabelledPicture]) -> None:
+def write_sheet(path: Path, faces: Faces, pictures: Sequence[LabelledPicture]) -> None:
     """The worst faces first, those that were missed last."""
     from edgeface.evaluate import sheet
 
