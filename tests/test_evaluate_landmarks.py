@@ -19,7 +19,8 @@ from edgeface.errors import EngineError
 from edgeface.evaluate import sheet
 from edgeface.evaluate.labels import LabelledPicture, demo_labels, frames, read_labels
 from edgeface.evaluate.landmark_report import Faces, figures, table, worst_by
-from edgeface.evaluate.landmarks import common_points, detected_boxes, jitters, place, write_sheet
+from edgeface.evaluate.landmarks import box_rule, common_points, detected_boxes, jitters, place, write_sheet
+from edgeface.landmark_metrics import detector_like
 from edgeface.values import Frame, Landmarks
 
 EVERY = 100  # three frames of the demo clip
@@ -90,6 +91,19 @@ def test_the_labels_own_boxes_need_no_detector(tmp_path: Path, capsys: pytest.Ca
     assert found["faces"] == found["labelled_faces"]
     assert "detector: none" in capsys.readouterr().out
     assert report(tmp_path / "r.json", "--every", str(EVERY), "--boxes", "points")["network"] != found["network"]
+
+
+def test_a_label_without_a_box_gets_one_as_of_a_detector() -> None:
+    truth, own = demo_labels()[0].xy[:2], np.array([[1, 2, 3, 4], [np.nan] * 4])
+    boxes = box_rule("labels", None, None)(blank(), labelled(truth, own))
+    np.testing.assert_allclose(boxes, [[1, 2, 3, 4], detector_like(truth)[1]])
+    round_points = box_rule("points", None, None)(blank(), labelled(truth, own))
+    np.testing.assert_allclose(round_points[:, 2:], truth.max(axis=1))
+
+
+def test_every_tenth_frame_of_the_demo_clip_counts(tmp_path: Path) -> None:
+    found = report(tmp_path / "r.json", "--boxes", "labels")
+    assert (found["pictures"], found["faces"]) == (30, 86)
 
 
 def test_one_face_has_no_mean_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +211,9 @@ def test_occluded_points_stand_in_one_column_only() -> None:
     assert network["regions_px_not_occluded"]["chin"] is None
     assert network["regions_px_not_occluded"]["all"] == pytest.approx(1)
     labels = labelled(truth, np.ones((2, 4)), occluded)
-    assert place(FakeLandmarker(np.ones((68, 2))), [labels], lambda *_: np.ones((2, 4)), False).counts is not None
+    counts = place(FakeLandmarker(np.ones((68, 2))), [labels], lambda *_: np.ones((2, 4)), False).counts
+    assert counts is not None
+    assert (counts == ~occluded).all()
 
 
 def test_only_detections_that_may_begin_a_face_count() -> None:

@@ -69,7 +69,7 @@ def dlib_box(points: list[tuple[float, float]] = POINTS, first: int = 0, more: s
 
 def test_pixels_of_pts_count_from_1(tmp_path: Path) -> None:
     image = picture(tmp_path)
-    (found,) = read_labels(put(tmp_path, "a.pts", pts()))
+    (found,) = read_labels(put(tmp_path, "a.pts", "\ufeff" + pts()))
     assert found.xy.tolist() == [[[9.5, 19.5], [29.75, 21.5], [19.5, 45.0]]]
     assert np.isnan(found.xyxy).all()
     assert found.xyxy.shape == (1, 4)
@@ -79,7 +79,7 @@ def test_pixels_of_pts_count_from_1(tmp_path: Path) -> None:
 def test_pixels_of_dlib_count_from_0_and_its_boxes_have_no_plus_1(tmp_path: Path) -> None:
     picture(tmp_path)
     ignored, empty = dlib_box(more="ignore='1'"), "<box top='1' left='1' width='9' height='9'/>"
-    text = dlib(ignored + dlib_box() + empty + dlib_box(POINTS[::-1], first=1))
+    text = dlib(dlib_box() + ignored + empty + dlib_box(POINTS[::-1], first=1))
     (found,) = read_labels(put(tmp_path, "labels.xml", text))
     assert found.xy.tolist() == [
         [[10.5, 20.5], [30.75, 22.5], [20.5, 46.0]],
@@ -205,6 +205,7 @@ def test_damaged_labels_are_refused_or_read(kind: str, at: int, gone: int, put_i
         ("a.json", tao(fiducials(P3x=10**400)), "expected a number of pixels, found '1000"),
         ("a.json", tao(fiducials(), fiducials(POINTS[:2])), "expected 3 points as in the face before, found 2"),
         ("a.json", tao(fiducials(), fiducials(), face_box(1, 1, 9, 9)), "2 FiducialPoints, but 1 FaceBbox"),
+        ("a.json", tao(fiducials(), face_box(1, 1, 9, -1)), "expected a box with a width and a height above 0"),
         ("a.json", tao(fiducials(), face_box(1, 1, 0, 9)), "expected a box with a width and a height above 0"),
         ("a.json", tao(fiducials(), {"class": "FaceBbox"}), "face_tight_bboxx: expected a number of pixels"),
         ("a.xml", "", "not XML: no element found"),

@@ -62,9 +62,8 @@ def demo_labels() -> list[LabelledPicture]:
     found = []
     for number, faces in enumerate(json.loads(DEMO.with_suffix(".json").read_text())["frames"]):
         seen = [face for face in faces if face["visible_fraction"] >= OPEN_SHARE]
-        if seen:
-            xy, xyxy = (np.array([face[key] for face in seen], float) for key in ("landmarks", "xyxy"))
-            found.append(LabelledPicture(DEMO, xy, xyxy, None, number))
+        xy, xyxy = (np.array([face[key] for face in seen], float) for key in ("landmarks", "xyxy"))
+        found.append(LabelledPicture(DEMO, xy, xyxy, None, number))
     return found
 
 

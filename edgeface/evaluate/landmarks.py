@@ -80,7 +80,7 @@ def place(landmarker: FaceLandmarker, pictures: Sequence[LabelledPicture], boxes
             errors = np.stack([landmark_metrics.point_errors(one, truth).mean(axis=1) for one in found], axis=1)
             jittered.setdefault(name, []).append(errors)
     said = [picture.occluded for picture in pictures if picture.occluded is not None]
-    counts = ~np.concatenate(said)[:, :count] if len(said) == len(pictures) else None
+    counts = ~np.concatenate(said)[:, :count] if said else None
     return Faces(
         picture=[picture.name for picture in pictures for _ in picture.xy],
         row=[row for picture in pictures for row in range(len(picture.xy))],
