@@ -74,7 +74,7 @@ def test_the_demo_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out.splitlines()
     assert out[0].endswith("edgeface-landmarks on demo:, boxes: detector")
     assert out[1].startswith(f"{counted} faces in 3 pictures; detector: edgeface-detector, which missed")
-    assert out[1].endswith("the labels do not say which points are occluded")
+    assert out[1].endswith("occlusion is not labelled")
     assert [line.split()[0] for line in out[4:10]] == ["All", "Eyes", "Nose", "Mouth", "Brows", "Chin"]
     assert out[4].split()[1] == f"{network['regions_px']['all']:.2f}"
     assert any(line.startswith("shift 20%") for line in out)

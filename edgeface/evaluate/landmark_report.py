@@ -67,7 +67,7 @@ def worst_by(faces: Faces) -> F64:
 
 def table(report: Report) -> str:
     """The report as people read it."""
-    occluded = "" if report["occlusion_labelled"] else "; the labels do not say which points are occluded"
+    occluded = "" if report["occlusion_labelled"] else "; occlusion is not labelled"
     found = f"{report['detector']}, which missed {report['missed_faces']}" if report["boxes"] == "detector" else "none"
     both = [(name.replace("_", " "), report[name]) for name in ("network", "mean_shape") if report[name] is not None]
     lines = [
