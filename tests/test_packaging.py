@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_networks_cards_and_clip_and_nothing_restricted(whee
         "edgeface/engines/ICT-FaceKit-LICENSE.txt",
         "edgeface/demo/demo.mp4",
         "edgeface/demo/demo.json",
+        "edgeface/evaluate/landmarks.py",
         "edgeface/py.typed",
         "edgeface/scenario/scenes.py",
     ):
