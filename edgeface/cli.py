@@ -210,12 +210,21 @@ def _write(texts: Sequence[tuple[Path | None, str]]) -> None:
 
 
 def _printable(value: Any) -> Any:
-    """msgpack's bytes as hexadecimal text: JSON has none."""
+    """Landmarks as numbers, to a hundredth of a pixel, and other bytes as hexadecimal text: JSON has none."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):
-        return {key: _printable(item) for key, item in value.items()}
+        return {key: _landmarks(item) if key == "landmarks" else _printable(item) for key, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list) else value
+
+
+def _landmarks(value: Any) -> Any:
+    try:
+        points, scores = message.landmark_points(value), message.landmark_scores(value)
+    except (AttributeError, ValueError):  # of status, where it is the network's name; or not of this schema
+        return value.hex() if isinstance(value, bytes) else value
+    rounded = [[round(x, 2), round(y, 2)] for x, y in points]
+    return {"n": len(points), "xy": rounded, "score": [round(score, 4) for score in scores]}
 
 
 def _interval(text: str) -> int | str:

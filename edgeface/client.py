@@ -10,6 +10,9 @@ from typing import Any
 import zmq
 
 from edgeface import message
+from edgeface.message import landmark_points, landmark_scores
+
+__all__ = ["Subscriber", "landmark_points", "landmark_scores"]
 
 
 class Subscriber:

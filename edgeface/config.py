@@ -16,6 +16,7 @@ from edgeface.errors import ConfigError
 Share = Annotated[float, Meta(ge=0, le=1)]
 Inner = Annotated[float, Meta(gt=0, lt=1)]
 Side = Annotated[int, Meta(ge=32, le=8192)]
+Focal = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1, le=8)]
 
 
@@ -59,6 +60,11 @@ class LandmarksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     card: Annotated[str, Meta(min_length=1)] = "edgeface-landmarks"  # or "none"
     hold_tracks: bool = True
+    pose: bool = False
+    eyes: bool = False
+    quality: bool = False
+    camera_matrix: tuple[Focal, Focal, float, float] | None = None  # fx, fy, cx, cy; None: by the field of view
+    horizontal_fov_deg: Annotated[float, Meta(ge=5, le=170)] = 60.0
 
 
 class TrackerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

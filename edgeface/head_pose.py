@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeface.generic_head import POINTS, rotation
-from edgeface.values import F32, F64, I64, Bool
+from edgeface.values import F32, F64, I64, Bool, HeadPoses
 
 # Brows, nose and eye corners: docs/signals.md has what other choices give. No point of the mouth, which talks, nor of
 # the jaw: those are where the outline is, and go round the head as it turns.
@@ -60,16 +60,6 @@ class Camera:
     fy: float
     cx: float
     cy: float
-
-
-@dataclass(frozen=True, slots=True)
-class HeadPoses:
-    """Where n heads are; rows are NaN where it cannot be told."""
-
-    q: F32  # [n, 4] x, y, z, w; w >= 0
-    angles: F32  # [n, 3] yaw, pitch, roll, degrees
-    position: F32  # [n, 3] metres from the camera to between the eyes
-    error: F32  # [n] rms distance of the points from the fitted head's, over that of its outer eye corners
 
 
 def camera_from_fov(width: int, height: int, horizontal_fov_deg: float) -> Camera:

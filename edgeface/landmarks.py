@@ -20,14 +20,24 @@ LandmarkDecoder = Callable[[Mapping[str, NDArray[Any]]], tuple[F32, F32]]
 
 
 class FaceLandmarker:
-    """Locates the landmarks of known faces with one engine. `points`: how many a face has."""
+    """Locates the landmarks of known faces with one engine.
+
+    `points`: how many a face has. `pictures`: whether the crops are kept in the result.
+    """
 
     def __init__(
-        self, engine: Engine, decode: LandmarkDecoder, crop_rule: FaceCropRule, *, crop_scale: float, points: int
+        self,
+        engine: Engine,
+        decode: LandmarkDecoder,
+        crop_rule: FaceCropRule,
+        *,
+        crop_scale: float,
+        points: int,
+        pictures: bool = False,
     ) -> None:
         self.engine, self.decode = engine, decode  # attributes, so that a bench can time them
         self.points = points
-        self._crop_rule, self._crop_scale = crop_rule, crop_scale
+        self._crop_rule, self._crop_scale, self._pictures = crop_rule, crop_scale, pictures
 
     def locate(self, frame: Frame, xyxy: F32) -> Landmarks:
         """The landmarks of the faces in boxes [n, 4], frame pixels, row by row.
@@ -40,8 +50,11 @@ class FaceLandmarker:
         (rows,) = usable(crops, (frame.width, frame.height)).nonzero()
         xy: F32 = np.full((len(xyxy), self.points, 2), np.nan, np.float32)
         score: F32 = np.full((len(xyxy), self.points), np.nan, np.float32)
+        grey: F32 | None = None
+        if self._pictures:
+            grey = np.zeros((len(xyxy), self.engine.input_size[1], self.engine.input_size[0]), np.float32)
         if not len(rows):
-            return Landmarks(xy, score, 0)
+            return Landmarks(xy, score, 0, grey)
         crops = crops[rows]
         points, found_score = self.decode(self.engine.infer(frame, crops))
         size = np.array(self.engine.input_size, np.float32)
@@ -49,7 +62,9 @@ class FaceLandmarker:
         scale, offset = crop_mapping(crops, self.engine.input_size)
         placed = points * scale[:, None, :2] + offset[:, None, :2]
         xy[rows[sound]], score[rows[sound]] = placed[sound], found_score[sound]
-        return Landmarks(xy, score, len(rows) - int(np.count_nonzero(sound)))
+        if grey is not None:
+            grey[rows] = self.engine.pictures()
+        return Landmarks(xy, score, len(rows) - int(np.count_nonzero(sound)), grey)
 
 
 def make_landmark_decoder(card: Card, outputs: Mapping[str, tuple[int, ...]], size: tuple[int, int]) -> LandmarkDecoder:

@@ -7,14 +7,17 @@ only ever added within a schema version. This module needs nothing but msgpack, 
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 if TYPE_CHECKING:
-    from edgeface.values import F32, Frame, Landmarks, Tracks
+    from edgeface.values import F32, Frame, Landmarks, Signals, Tracks
 
 SCHEMA = 1
+QUALITIES = ("size_px", "blur", "brightness", "clipped", "landmark_score", "yaw", "outside")
 SOURCES = ("detector", "landmarks", "predicted")  # by values.DETECTOR, LANDMARKS, PREDICTED
 TOPICS = ("faces", "status", "events")
 STATES = ("starting", "ready", "degraded", "camera_lost", "stopping", "stopped")
@@ -49,8 +52,49 @@ def decode(payload: bytes) -> dict[str, Any]:
     return body
 
 
+def _signals(signals: Signals, row: int) -> dict[str, Any]:
+    """What is known of pose, eyes and quality of one face; what cannot be told is left out."""
+    said: dict[str, Any] = {}
+    if signals.poses is not None and not math.isnan(signals.poses.error[row]):
+        said["pose"] = dict(zip(("yaw", "pitch", "roll"), signals.poses.angles[row].tolist(), strict=True)) | {
+            "q": signals.poses.q[row].tolist(),
+            "position_m": signals.poses.position[row].tolist(),
+            "error": float(signals.poses.error[row]),
+        }
+    if signals.openness is not None:
+        eyes = _known(zip(("right", "left"), signals.openness[row].tolist(), strict=True))
+        if eyes:
+            said["eyes"] = eyes
+    if signals.quality is not None:
+        said["quality"] = _known((name, float(getattr(signals.quality, name)[row])) for name in QUALITIES)
+    return said
+
+
+def _known(numbers: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: number for name, number in numbers if not math.isnan(number)}
+
+
 def _floats(numbers: F32) -> bytes:
     return numbers.astype("<f4").tobytes()
+
+
+def landmark_points(landmarks: dict[str, Any]) -> list[tuple[float, float]]:
+    """The points (x, y) in a face's `landmarks`, frame pixels. Raises ValueError when they are not what they should be.
+
+    With NumPy the same is `numpy.frombuffer(landmarks["xy"], "<f4").reshape(-1, 2)`.
+    """
+    xy, count = landmarks.get("xy"), landmarks.get("n")
+    if not isinstance(xy, bytes) or not isinstance(count, int) or len(xy) != count * 8:
+        raise ValueError("expected n points of 8 bytes each")
+    return list(struct.iter_unpack("<2f", xy))
+
+
+def landmark_scores(landmarks: dict[str, Any]) -> list[float]:
+    """The scores in a face's `landmarks`. Raises ValueError when they are not what they should be."""
+    score, count = landmarks.get("score"), landmarks.get("n")
+    if not isinstance(score, bytes) or not isinstance(count, int) or len(score) != count * 4:
+        raise ValueError("expected n scores of 4 bytes each")
+    return list(struct.unpack(f"<{count}f", score))
 
 
 def faces_body(
@@ -62,7 +106,8 @@ def faces_body(
     keyframe_reason: str,
     mode: str,
     timing_us: dict[str, int],
-    landmarks: Landmarks | None = None,
+    landmarks: Landmarks,
+    signals: Signals,
 ) -> dict[str, Any]:
     """The body of a `faces` message, without what the publisher adds (camera, run_id, seq, publish time).
 
@@ -86,9 +131,10 @@ def faces_body(
         keypoints = tracks.keypoints[row].tolist()
         if keypoints and not math.isnan(keypoints[0][0]):
             face["keypoints"] = keypoints
-        if landmarks is not None and not math.isnan(landmarks.xy[row, 0, 0]):
+        if landmarks.xy.size and not math.isnan(landmarks.xy[row, 0, 0]):
             xy, score = landmarks.xy[row], landmarks.score[row]
             face["landmarks"] = {"n": len(score), "xy": _floats(xy), "score": _floats(score)}
+            face |= _signals(signals, row)
         faces.append(face)
     return {
         "frame_id": frame.frame_id,

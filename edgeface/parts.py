@@ -13,14 +13,17 @@ from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector, Merge
 from edgeface.errors import ConfigError
 from edgeface.face_crops import RULES
+from edgeface.head_pose import Camera
 from edgeface.holding import LandmarkHold
 from edgeface.landmarks import FaceLandmarker, make_landmark_decoder
 from edgeface.model_card import Card, Fpenet, Thresholds, find_card
 from edgeface.multiscale import MultiScaleDetector
 from edgeface.pipeline import Pipeline
+from edgeface.point_sets import NAMED
 from edgeface.schedule import KeyframeSchedule
 from edgeface.seams import Detector, Engine, Glimpse, Landmarker, Source
-from edgeface.smoothing import BoxSmoother
+from edgeface.signals import FaceSignals
+from edgeface.smoothing import FaceSmoother
 from edgeface.tracker import ByteTracker
 
 
@@ -94,7 +97,7 @@ def open_networks(config: Config) -> Networks:
     landmarker = None
     if config.landmarks.card != "none":
         landmark_card = find_card(config.landmarks.card, config.engines)
-        landmarker = make_landmarker(landmark_card, load(landmark_card, None))
+        landmarker = make_landmarker(landmark_card, load(landmark_card, None), config)
         engines = (*engines, landmarker.engine)
         facts["landmarks"] = landmark_card.name
     return Networks(detector, card.thresholds, landmarker, glimpse, engines, facts)
@@ -119,10 +122,24 @@ def _pipeline(
         schedule,
         blind_timeout_s=config.tracker.lost_timeout_s,
         landmarker=landmarker,
+        signals=_signals(config) if landmarker is not None else None,
         hold=LandmarkHold() if landmarker is not None and config.landmarks.hold_tracks else None,
-        smoother=BoxSmoother() if config.tracker.smoothing else None,
+        smoother=FaceSmoother() if config.tracker.smoothing else None,
         glimpse=glimpse if camera_moves or schedule.interval is None else None,
         camera_moves=camera_moves,
+    )
+
+
+def _signals(config: Config) -> FaceSignals | None:
+    landmarks = config.landmarks
+    if not (landmarks.pose or landmarks.eyes or landmarks.quality):
+        return None
+    return FaceSignals(
+        pose=landmarks.pose,
+        eyes=landmarks.eyes,
+        quality=landmarks.quality,
+        camera=Camera(*landmarks.camera_matrix) if landmarks.camera_matrix is not None else None,
+        horizontal_fov_deg=landmarks.horizontal_fov_deg,
     )
 
 
@@ -140,12 +157,19 @@ def make_schedule(config: Config) -> KeyframeSchedule:
     )
 
 
-def make_landmarker(card: Card, engine: Engine) -> FaceLandmarker:
+def make_landmarker(card: Card, engine: Engine, config: Config) -> FaceLandmarker:
     """The landmarker around an engine. Raises EngineError when its outputs are not what the card says."""
     decode = make_landmark_decoder(card, engine.outputs, engine.input_size)
     assert isinstance(card.decoder, Fpenet)  # make_landmark_decoder has refused others
+    if (config.landmarks.pose or config.landmarks.eyes) and card.decoder.points not in NAMED:
+        raise ConfigError(f"{card.name}: pose and eyes need {NAMED} points, it has {card.decoder.points}")
     return FaceLandmarker(
-        engine, decode, RULES[card.decoder.border], crop_scale=card.decoder.crop_scale, points=card.decoder.points
+        engine,
+        decode,
+        RULES[card.decoder.border],
+        crop_scale=card.decoder.crop_scale,
+        points=card.decoder.points,
+        pictures=config.landmarks.quality,
     )
 
 

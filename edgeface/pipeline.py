@@ -15,11 +15,14 @@ from edgeface.holding import LandmarkHold
 from edgeface.message import faces_body
 from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situation
 from edgeface.seams import Detector, Glimpse, Landmarker, Tracker
-from edgeface.smoothing import BoxSmoother
-from edgeface.values import F32, U8, Frame, Landmarks, Tracks
+from edgeface.signals import FaceSignals
+from edgeface.smoothing import FaceSmoother
+from edgeface.values import F32, U8, Frame, Landmarks, Signals, Tracks
 
 log = logging.getLogger(__name__)
 
+NO_SIGNALS = Signals()
+_NO_LANDMARKS = Landmarks(np.zeros((0, 0, 2), np.float32), np.zeros((0, 0), np.float32))
 _STILL = np.zeros(2, np.float32)
 _SHORTEST_GAP_NS = 1_000_000_000  # a lost_timeout_s of 0 must not make a gap of every frame
 
@@ -27,7 +30,7 @@ Message = tuple[str, dict[str, Any]]  # topic, body
 
 
 class Pipeline:
-    """Frame by frame: faces in, messages out. `problem` says in one line why the detector cannot be trusted now."""
+    """Frame by frame: faces in, messages out."""
 
     def __init__(
         self,
@@ -38,23 +41,26 @@ class Pipeline:
         blind_timeout_s: float,
         landmarker: Landmarker | None = None,
         hold: LandmarkHold | None = None,
-        smoother: BoxSmoother | None = None,
+        signals: FaceSignals | None = None,
+        smoother: FaceSmoother | None = None,
         glimpse: Glimpse | None = None,
         camera_moves: bool = False,
     ) -> None:
         """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails. After so long
         without a frame, at least a second, it looks at once.
 
-        `hold` says when landmarks may correct the tracks between looks; without it they never do.
-        `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the schedule where
-        something moved, and if `camera_moves`, how the whole picture did; without it nothing is known of that.
+        `hold` says when landmarks may correct the tracks between looks; without it they never do. `signals` derives
+        more from them. `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the
+        schedule where something moved, and if `camera_moves`, how the whole picture did; without it nothing is known
+        of that.
         """
         self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
-        self.landmarker, self._hold = landmarker, hold
+        self.landmarker, self.signals, self._hold = landmarker, signals, hold
         self._smoother, self._camera_moves = smoother, camera_moves
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self._gap_ns = max(self._blind_timeout_ns, _SHORTEST_GAP_NS)
-        self.problem = ""
+        self._blind = ""  # why the detector cannot be trusted now, one line
+        self._unplaced = ""  # the same of landmarks
         self._last: Frame | None = None
         self._tracks: Tracks | None = None  # of the last frame
         self._seen: U8 | None = None  # the glimpse of the last look
@@ -65,6 +71,11 @@ class Pipeline:
         self._doubted = 0  # faces whose landmarks could be trusted before this frame, and no more
         self._look_now = "start"  # why to look whatever the schedule says
         self._mode = schedule.mode(Situation(age=0, age_s=0, look_s=0))
+
+    @property
+    def problem(self) -> str:
+        """Why what is published cannot be trusted now, in one line; "" while all is well."""
+        return self._blind or self._unplaced
 
     def step(self, frame: Frame) -> list[Message]:
         """What to publish for `frame`: one `faces` message, then events. Raises EngineError when inference fails."""
@@ -83,23 +94,31 @@ class Pipeline:
             self._keyframe_age, self._looked_ns, self._seen, self._look_now = 0, frame.capture_ns, glimpse, ""
         else:
             why = ""
-            if self.problem and frame.capture_ns - self._looked_ns > self._blind_timeout_ns:
+            if self._blind and frame.capture_ns - self._looked_ns > self._blind_timeout_ns:
                 tracks = self.tracker.clear((frame.width, frame.height))
             else:
                 tracks = self.tracker.predict(frame.capture_ns)
         tracked_ns = time.perf_counter_ns()
-        tracks, landmarks = self._locate(frame, tracks, looked=why != "")
         timing_us = {"faces": (tracked_ns - started_ns) // 1000}
-        if landmarks is not None:
+        landmarks = _NO_LANDMARKS
+        if self.landmarker is not None:
+            tracks, landmarks = self._locate(self.landmarker, frame, tracks, looked=why != "")
             timing_us["landmarks"] = (time.perf_counter_ns() - tracked_ns) // 1000
         self._tracks = tracks
         if self._camera_moves:
             tracks = replace(tracks, velocity=tracks.velocity + camera_velocity)  # in the picture
+        calm = landmarks
         if self._smoother is not None:
-            tracks = self._smoother.smooth(tracks, frame.capture_ns)
+            tracks, xy = self._smoother.smooth(tracks, landmarks.xy, frame.capture_ns)
+            calm = replace(landmarks, xy=xy)
+        signals = NO_SIGNALS
+        if self.signals is not None:
+            derived_ns = time.perf_counter_ns()
+            signals = self.signals.derive(frame, tracks, landmarks, calm)
+            timing_us["signals"] = (time.perf_counter_ns() - derived_ns) // 1000
         dropped = 0 if self._last is None else max(frame.frame_id - self._last.frame_id - 1, 0)
         self._last = replace(frame, pixels=None)  # the pixels are the source's
-        mode = "degraded" if self.problem else self.schedule.mode(now)
+        mode = "degraded" if self._blind else self.schedule.mode(now)
         if mode != self._mode:
             events.append(("events", {"event": "mode_changed", "capture_ns": frame.capture_ns, "mode": mode}))
             self._mode = mode
@@ -111,7 +130,8 @@ class Pipeline:
             keyframe_reason=why,
             mode=mode,
             timing_us=timing_us,
-            landmarks=landmarks,
+            landmarks=calm,
+            signals=signals,
         )
         return [("faces", faces), *events, *_track_events(tracks, frame.capture_ns)]
 
@@ -149,20 +169,21 @@ class Pipeline:
             detections = self.detector.detect(frame)
         except OutputError as error:
             self._look_now = "retry"
-            if not self.problem:  # the first reason stands until it recovers: the numbers may change with every frame
+            if not self._blind:  # the first reason stands until it recovers: the numbers may change with every frame
                 log.error("%s; faces are only predicted until it recovers", error)
-                self.problem = str(error)
+                self._blind = str(error)
             return None
-        self.problem = ""
+        self._blind = ""
         self._look_s = (time.perf_counter_ns() - started_ns) / 1e9
         return self.tracker.update(detections, frame.capture_ns)
 
-    def _locate(self, frame: Frame, tracks: Tracks, *, looked: bool) -> tuple[Tracks, Landmarks | None]:
+    def _locate(
+        self, landmarker: Landmarker, frame: Frame, tracks: Tracks, *, looked: bool
+    ) -> tuple[Tracks, Landmarks]:
         """The landmarks of the faces and, between looks, the faces corrected with them; both row by row."""
         self._doubted = 0
-        if self.landmarker is None:
-            return tracks, None
-        landmarks = self.landmarker.locate(frame, tracks.xyxy)
+        landmarks = landmarker.locate(frame, tracks.xyxy)
+        self._check_landmarks(landmarks)
         if self._hold is None:
             return tracks, landmarks
         if looked:
@@ -173,9 +194,15 @@ class Pipeline:
             return tracks, landmarks
         held = self.tracker.hold(tracks.track_id[trusted], xyxy[trusted])
         if len(held.track_id) < len(tracks.track_id):  # a corrected face may prove to have left
-            stay = np.isin(tracks.track_id, held.track_id, assume_unique=True)
-            landmarks = Landmarks(landmarks.xy[stay], landmarks.score[stay], landmarks.invalid)
+            landmarks = landmarks.where(np.isin(tracks.track_id, held.track_id, assume_unique=True))
         return held, landmarks
+
+    def _check_landmarks(self, landmarks: Landmarks) -> None:
+        if not landmarks.invalid:
+            self._unplaced = ""
+        elif not self._unplaced:
+            self._unplaced = f"the landmarks of {landmarks.invalid} faces mean nothing (NaN, infinite or absurd)"
+            log.error("%s; such faces have none until it recovers", self._unplaced)
 
     def _new_picture_size(self, frame: Frame) -> list[Message]:
         """When frames change their size, old boxes mean nothing: forget the faces and look at once."""

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from edgeface.boxes import area
-from edgeface.values import F32, F64
+from edgeface.values import F32, F64, Quality
 
 _MARGIN = 3 / 16  # of a crop's side: what lies further out is mostly hair, background and padding
 _REACH = 9  # pixels of the second blur
 _DARKEST, _BRIGHTEST = 5.0, 250.0  # grey levels from which a pixel counts as clipped
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """One row a face; nothing is rated: what is good enough is for the subscriber to say."""
-
-    size_px: F32  # [n] square root of the box's area
-    blur: F32  # [n] 0 sharp .. 1 blurred, see `blur`
-    brightness: F32  # [n] mean grey level, 0 black .. 1 white
-    clipped: F32  # [n] share of pixels, 0..1, that are black or white
-    landmark_score: F32  # [n] mean of the landmarks'
-    yaw: F32  # [n] degrees, of the head's pose
-    outside: F32  # [n] share of the box, 0..1, that lies outside the frame
 
 
 def quality(

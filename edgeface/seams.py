@@ -49,6 +49,10 @@ class Engine(Protocol):
         """
         ...
 
+    def pictures(self) -> F32:
+        """The crops as the network saw them at the last call [n, height, width]: grey, 0..255; valid until the next."""
+        ...
+
     def close(self) -> None: ...
 
 

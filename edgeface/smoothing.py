@@ -18,15 +18,15 @@ from edgeface.values import F32, F64, I64, Tracks
 _JUMP = 0.5  # part of a jump that counts as motion: a jump of 2 % of the size is noise
 
 
-class BoxSmoother:
-    """Calms published boxes and scores.
+class FaceSmoother:
+    """Calms published boxes, scores and landmarks.
 
     The box that was published last moves on with the tracker's velocity and is then drawn towards the tracker's box:
     by `still_weight` per 1/30 s for a face at rest, by up to `moving_weight` for one that moves or whose box jumps; in
     a step of t/30 s by 1 - (1 - weight)^t. `still_motion` and `full_motion` are motions in box sizes (the longer side)
     per 1/30 s: up to the first a face is at rest, and its velocity, which is mostly noise, is trusted in proportion;
-    from the second on it has the full `moving_weight`. Centre and size have their own weights. A score moves by
-    `still_weight`.
+    from the second on it has the full `moving_weight`. Centre, size and each landmark have their own weights. A score
+    moves by `still_weight`.
 
     A new face is published as it is. A face that is missing once is forgotten. When the clock stands still, the boxes
     published last stand too; when it steps back, all faces are new; after a pause, little of the past is left.
@@ -46,28 +46,40 @@ class BoxSmoother:
         self._track_id: I64 = np.zeros(0, np.int64)  # of the faces published last
         self._box: F64 = np.zeros((0, 2, 2))  # [n, centre or size, x or y]
         self._score: F32 = np.zeros(0, np.float32)
+        self._xy: F64 = np.zeros((0, 0, 2))  # [n, N, 2] landmarks
 
-    def smooth(self, tracks: Tracks, capture_ns: int) -> Tracks:
-        """`tracks` with calmer boxes and scores. Call it once for every frame."""
+    def smooth(self, tracks: Tracks, landmarks: F32, capture_ns: int) -> tuple[Tracks, F32]:
+        """`tracks` with calmer boxes and scores, and calmer landmarks [n, N, 2]. Call it once for every frame."""
+        xy = landmarks.astype(np.float64)
         low, high = np.split(tracks.xyxy.astype(np.float64), 2, axis=1)
         box, score = np.stack([(low + high) / 2, high - low], axis=1), tracks.score.copy()
         before_ns, self._now_ns = self._now_ns, capture_ns
         if capture_ns >= before_ns:
             _, now, last = np.intersect1d(tracks.track_id, self._track_id, assume_unique=True, return_indices=True)
             step = (capture_ns - before_ns) / 1e9 / FRAME_S
-            moved, size = self._box[last], box[now, 1].max(axis=1)[:, None]
+            size = box[now, 1].max(axis=1)[:, None]
             motion = tracks.velocity[now] * FRAME_S
             speed = np.hypot(*motion.T)[:, None] / size
-            moved[:, 0] += motion * np.minimum(speed / self._still_motion, 1) * step
-            gap = box[now] - moved
-            jump = np.hypot(*gap.transpose(2, 0, 1)) / size * _JUMP  # [n, centre or size]
-            weight = np.interp(
-                np.maximum(jump, speed * [1, 0]),
-                [self._still_motion, self._full_motion],
-                [self._still_weight, self._moving_weight],
-            )
-            box[now] = moved + gap * (1 - (1 - weight) ** step)[:, :, None]
+            even = motion * np.minimum(speed / self._still_motion, 1) * step
+            moved = self._box[last]
+            moved[:, 0] += even
+            box[now] = self._drawn(moved, box[now], size, speed * [1, 0], step)
+            if len(now) and xy.shape[1]:
+                points = self._drawn(self._xy[last] + even[:, None], xy[now], size, speed, step)
+                xy[now] = np.where(np.isnan(points), xy[now], points)  # no landmarks before
             score[now] = self._score[last] + (score[now] - self._score[last]) * (1 - (1 - self._still_weight) ** step)
-        self._track_id, self._box, self._score = tracks.track_id.copy(), box, score
+        self._track_id, self._box, self._score, self._xy = tracks.track_id.copy(), box, score, xy
         xyxy = around(box[:, 0], box[:, 1]).astype(np.float32)
-        return replace(tracks, xyxy=xyxy, score=score.copy())
+        return replace(tracks, xyxy=xyxy, score=score.copy()), xy.astype(np.float32)
+
+    def _drawn(self, moved: F64, now: F64, size: F64, speed: F64, step: float) -> F64:
+        """Points [n, k, 2] drawn from where they have moved to where they are now, of faces of `size` [n, 1]."""
+        gap = now - moved
+        jump = np.hypot(gap[:, :, 0], gap[:, :, 1]) / size * _JUMP
+        weight = np.interp(
+            np.maximum(jump, speed),
+            [self._still_motion, self._full_motion],
+            [self._still_weight, self._moving_weight],
+        )
+        drawn: F64 = moved + gap * (1 - (1 - weight) ** step)[:, :, None]
+        return drawn

@@ -77,3 +77,40 @@ class Landmarks:
     xy: F32  # [n, N, 2] frame pixels
     score: F32  # [n, N] the network's own confidences; what they are worth differs from network to network
     invalid: int = 0  # faces for which the network's numbers meant nothing
+    grey: F32 | None = None  # [n, h, w] 0..255: the crops that the network saw, when they were asked for
+
+    def where(self, keep: Bool) -> Landmarks:
+        """The rows `keep` [n]."""
+        return Landmarks(self.xy[keep], self.score[keep], self.invalid, None if self.grey is None else self.grey[keep])
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPoses:
+    """How n heads are turned and where they are, as edgeface.head_pose says; NaN where it cannot be told."""
+
+    q: F32  # [n, 4] x, y, z, w; w >= 0
+    angles: F32  # [n, 3] yaw, pitch, roll, degrees
+    position: F32  # [n, 3] metres from the camera to between the eyes
+    error: F32  # [n] rms distance of the points from the fitted head's, over that of its outer eye corners
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One row a face; nothing is rated: what is good enough is for the subscriber to say."""
+
+    size_px: F32  # [n] square root of the box's area
+    blur: F32  # [n] 0 sharp .. 1 blurred, see edgeface.quality.blur
+    brightness: F32  # [n] mean grey level, 0 black .. 1 white
+    clipped: F32  # [n] share of pixels, 0..1, that are black or white
+    landmark_score: F32  # [n] mean of the landmarks'
+    yaw: F32  # [n] degrees, of the head's pose
+    outside: F32  # [n] share of the box, 0..1, that lies outside the frame
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is derived from landmarks, one row a face; None: not asked for."""
+
+    poses: HeadPoses | None = None
+    openness: F32 | None = None  # [n, 2] of the person's right and left eye, 0 closed .. 1 open, NaN: cannot be told
+    quality: Quality | None = None

@@ -31,7 +31,7 @@ from edgeface.config import load_config
 from edgeface.evaluate.tracking import frames_of
 from edgeface.model_card import find_card
 from edgeface.parts import build, make_tracker
-from edgeface.smoothing import BoxSmoother
+from edgeface.smoothing import FaceSmoother
 from edgeface.tracker import ByteTracker
 from edgeface.values import Detections, Tracks
 
@@ -85,6 +85,16 @@ class OneEuro:
         return replace(tracks, xyxy=corners(box))
 
 
+class Ours:
+    """The boxes of edgeface's."""
+
+    def __init__(self, **settings: float) -> None:
+        self.smoother = FaceSmoother(**settings)
+
+    def smooth(self, tracks: Tracks, capture_ns: int) -> Tracks:
+        return self.smoother.smooth(tracks, np.zeros((len(tracks.track_id), 0, 2), np.float32), capture_ns)[0]
+
+
 def weight(cutoff, dt: float):
     """Of the new value in a low pass: 1 / (1 + tau / dt), tau = 1 / (2 pi cutoff)."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * dt))
@@ -102,7 +112,7 @@ def main() -> None:
         "tracker alone": None,
         "+ average, 0.3 to 0.9": Average,
         "+ 1 Euro": OneEuro,
-        "+ ours": BoxSmoother,
+        "+ ours": Ours,
     }
     rows = {name: figures(generated, make) | figures(clip, make) for name, make in smoothers.items()}
     rows = {"detections, held": figures(generated, None, held=True) | figures(clip, None, held=True)} | rows
@@ -123,7 +133,7 @@ def tune() -> None:
     alone = figures(streams, None)
     for smoother, settings in (
         (
-            BoxSmoother,
+            Ours,
             {"still_weight": (0.15, 0.2, 0.3, 0.5), "moving_weight": (0.9, 1.0), "full_motion": (0.05, 0.1, 0.15)},
         ),
         (OneEuro, {"min_cutoff": (0.5, 1, 2, 4), "beta": (1, 5, 10, 20, 50, 100), "derivative_cutoff": (1, 3)}),

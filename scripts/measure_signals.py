@@ -20,9 +20,9 @@ import numpy as np
 
 from edgeface.eyes import CLOSED, OPEN, openness
 from edgeface.generic_head import rotation
-from edgeface.head_pose import Camera, HeadPoses, angles, camera_from_fov, head_poses, quaternions
+from edgeface.head_pose import Camera, angles, camera_from_fov, head_poses, quaternions
 from edgeface.quality import quality
-from edgeface.values import F32, F64, Bool
+from edgeface.values import F32, F64, Bool, HeadPoses
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "poses.npz"
 YAW_BANDS = (0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (0, 60)

@@ -34,6 +34,7 @@ LAYERS = [
         "smoothing",
         "landmarks",
         "holding",
+        "signals",
         "publisher",
         "service",
         "scenario",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
+import numpy as np
 import pytest
 import zmq
 from fakes import detections, frame, tracker
@@ -16,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeface import message
-from edgeface.client import Subscriber
+from edgeface.client import Subscriber, landmark_points, landmark_scores
 from edgeface.errors import ConfigError
 from edgeface.publisher import ZmqPublisher
+from edgeface.values import HeadPoses, Landmarks, Quality, Signals
 
 
 @pytest.fixture
@@ -42,10 +44,23 @@ def joined(publisher: ZmqPublisher, bus: Subscriber) -> None:
         assert time.monotonic() < deadline
 
 
-def faces_body() -> dict[str, object]:
-    tracks = tracker().update(detections((10, 20, 30, 50)), 0)
+LANDMARKS = Landmarks(np.array([[[11, 22], [13.5, 24]]], np.float32), np.array([[0.5, 0.25]], np.float32))
+
+
+def faces_body(landmarks: Landmarks = LANDMARKS, signals: Signals | None = None) -> dict[str, object]:
+    one = np.ones(1, np.float32)
+    poses = HeadPoses(np.array([[0, 0, 0, 1]], np.float32), np.zeros((1, 3), np.float32), np.ones((1, 3)), one)
+    quality = Quality(one, one, one, one, one, one, one)
     return message.faces_body(
-        frame(), tracks, dropped=0, keyframe_age=0, keyframe_reason="start", mode="fixed", timing_us={"faces": 7}
+        frame(),
+        tracker().update(detections((10, 20, 30, 50)), 0),
+        dropped=0,
+        keyframe_age=0,
+        keyframe_reason="start",
+        mode="fixed",
+        timing_us={"faces": 7},
+        landmarks=landmarks,
+        signals=signals or Signals(poses, np.array([[0.5, 1]], np.float32), quality),
     )
 
 
@@ -65,9 +80,15 @@ def test_a_faces_message_has_every_field_of_the_schema(publisher: ZmqPublisher, 
     (face,) = body["faces"]
     expected = {
         "track_id": int, "score": float, "xyxy": list, "velocity": list, "source": str, "age_ms": int,
-        "track_age_ms": int, "keypoints": list,
+        "track_age_ms": int, "keypoints": list, "landmarks": dict, "pose": dict, "eyes": dict, "quality": dict,
     }  # fmt: skip
     assert {key: type(value) for key, value in face.items()} == expected
+    assert {key: type(value) for key, value in face["landmarks"].items()} == {"n": int, "xy": bytes, "score": bytes}
+    assert list(face["pose"]) == ["yaw", "pitch", "roll", "q", "position_m", "error"]
+    assert face["eyes"] == {"right": 0.5, "left": 1}
+    assert list(face["quality"]) == list(message.QUALITIES)
+    assert landmark_points(face["landmarks"]) == [(11, 22), (13.5, 24)]
+    assert landmark_scores(face["landmarks"]) == [0.5, 0.25]
     assert face["xyxy"] == pytest.approx([10, 20, 30, 50], abs=1e-4)
     assert (body["schema"], body["camera"], body["seq"]) == (1, "front", 0)
     assert before_ns <= body["publish_ns"] <= time.monotonic_ns()

@@ -434,7 +434,7 @@ def test_status_has_the_figures_and_comes_once_a_second_or_at_a_change(monkeypat
     assert bodies[-1]["dropped_total"] == 2 * (bodies[-1]["faces"] + 1)
     assert bodies[-1]["p50_ms"] == pytest.approx((bodies[-1]["faces"] + 2) / 2)
     assert bodies[-1]["p99_ms"] > bodies[-1]["p50_ms"]
-    pipeline.problem = "7 numbers are NaN"
+    pipeline._blind = "7 numbers are NaN"
     health.tick(got_frame=True)
     assert told(publisher)[-1] == ("degraded", "7 numbers are NaN")
     clock.sleep(10)

@@ -25,7 +25,7 @@ from edgeface.parts import Networks, Parts, build, make_detector, make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene
 from edgeface.schedule import KeyframeSchedule
-from edgeface.smoothing import BoxSmoother
+from edgeface.smoothing import FaceSmoother
 from edgeface.values import Detections, Frame
 
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -463,7 +463,7 @@ def test_what_is_published_is_smoothed_and_nothing_else() -> None:
             blind_timeout_s=1.0,
             smoother=smoother,
         )
-        for smoother in (None, BoxSmoother())
+        for smoother in (None, FaceSmoother())
     )
     lefts = [
         [faces(steps.step(frame(number)))["faces"][0]["xyxy"][0] for number in range(40)][10:]

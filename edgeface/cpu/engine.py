@@ -31,6 +31,8 @@ class OnnxEngine:
         batch = session.get_inputs()[0].shape[0]
         self._batch = batch if isinstance(batch, int) and batch > 0 else 0  # 0: any
         self.crop = Cropper(card.input, input_size)
+        self._spec = card.input
+        self._tensor: F32 = np.zeros((0, card.input.channels, input_size[1], input_size[0]), np.float32)
         blank = np.zeros((max(self._batch, 1), card.input.channels, input_size[1], input_size[0]), np.float32)
         self.outputs: Mapping[str, tuple[int, ...]] = {name: out.shape for name, out in self.run(blank).items()}
 
@@ -38,7 +40,7 @@ class OnnxEngine:
         """Raw outputs for `crops` [n, 4] of the frame; see seams.Engine."""
         if not len(crops):
             return {name: np.zeros((0, *shape[1:]), np.float32) for name, shape in self.outputs.items()}
-        tensor = self.crop(frame, crops)
+        tensor = self._tensor = self.crop(frame, crops)
         if self._batch in (0, len(crops)):
             return self.run(tensor)
         parts = []
@@ -48,6 +50,12 @@ class OnnxEngine:
             # without a batch axis the crops' rows follow one another
             parts.append({n: out[: len(out) // self._batch * len(part)] for n, out in self.run(filled).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in self._names}
+
+    def pictures(self) -> F32:
+        """What the network saw at the last `infer`; see seams.Engine."""
+        mean = np.array(self._spec.mean, np.float32)[:, None, None]
+        grey: F32 = (self._tensor / np.float32(self._spec.scale) + mean).mean(axis=1)
+        return grey
 
     def run(self, tensor: F32) -> dict[str, NDArray[Any]]:
         """The network alone: input tensor [n, c, h, w] -> outputs by name. Raises EngineError."""
