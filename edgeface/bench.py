@@ -23,6 +23,7 @@ from edgeface.cli import add_pipeline_arguments, guarded, overrides
 from edgeface.config import Config, load_config
 from edgeface.errors import CameraError, ConfigError, EndOfStream
 from edgeface.parts import build
+from edgeface.pipeline import Pipeline
 from edgeface.publisher import ZmqPublisher
 
 IMPORTS = {  # by their names in the report: the bare package, the subscriber's part, all that `run` loads
@@ -90,27 +91,9 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
     """Run `warm_up + frames` frames and return the figures: per stage, capture to publish, rates, import, memory."""
     parts = build(config)
     source, pipeline, networks = parts.source, parts.pipeline, parts.networks
-    detector, landmarker = pipeline.detector, pipeline.landmarker
-    looks = [*getattr(detector, "looks", [detector]), *getattr(detector, "tiles", [])]
     watch = Stopwatch()
     watch.wrap(source, "read", "read")
-    watch.wrap(pipeline.detector, "detect", "detect")
-    for owners, prefix in ((looks, ""), ([landmarker] if landmarker is not None else [], "landmarks: ")):
-        engines = list(dict.fromkeys(owner.engine for owner in owners if hasattr(owner, "engine")))
-        for timed, inner, stage in (
-            (owners, "decode", "decode"),
-            (owners, "merge", "merge"),
-            (engines, "infer", "infer"),
-            (engines, "crop", "infer: crop"),
-            (engines, "run", "infer: network"),
-        ):
-            for owner in timed:
-                if hasattr(owner, inner):  # what there is, and what a backend can tell apart
-                    watch.wrap(owner, inner, prefix + stage)
-    if landmarker is not None:
-        watch.wrap(landmarker, "locate", "landmarks")
-    watch.wrap(pipeline.tracker, "update", "track: update")
-    watch.wrap(pipeline.tracker, "predict", "track: predict")
+    _wrap_pipeline(watch, pipeline)
     watch.wrap(pipeline, "step", "step")
     publish_ns: list[int] = []
     faces: list[int] = []
@@ -148,6 +131,7 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "source": config.source,
         "backend": parts.facts["backend"],
         "detector": parts.facts["detector"],
+        "landmarks": parts.facts["landmarks"],
         "precision": parts.facts["precision"],
         "input_size": list(networks.engines[0].input_size) if networks else None,  # None: nothing was inferred
         "keyframe_interval": config.tracker.keyframe_interval,
@@ -161,6 +145,28 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "import_ms": import_times(IMPORTS if networks else IMPORTS | {"daemon": _IMPORTS_OF_A_SCENARIO}),
         "resident_mb": memory,
     }
+
+
+def _wrap_pipeline(watch: Stopwatch, pipeline: Pipeline) -> None:
+    """Time the parts of the pipeline; what there is, and what a backend can tell apart."""
+    detector, landmarker, tracker = pipeline.detector, pipeline.landmarker, pipeline.tracker
+    stages: list[tuple[Any, str, str]] = [
+        (detector, "detect", "detect"),
+        (landmarker, "locate", "landmarks"),
+        (tracker, "update", "track: update"),
+        (tracker, "predict", "track: predict"),
+        (tracker, "hold", "track: hold"),
+        (pipeline.signals, "derive", "signals"),
+    ]
+    looks = [*getattr(detector, "looks", [detector]), *getattr(detector, "tiles", [])]
+    for owners, prefix in ((looks, ""), ([landmarker], "landmarks: ")):
+        stages += [(owner, name, prefix + name) for owner in owners for name in ("decode", "merge")]
+        for engine in dict.fromkeys(getattr(owner, "engine", None) for owner in owners):
+            names = (("infer", "infer"), ("crop", "infer: crop"), ("run", "infer: network"))
+            stages += [(engine, name, prefix + stage) for name, stage in names]
+    for owner, name, stage in stages:
+        if hasattr(owner, name):
+            watch.wrap(owner, name, stage)
 
 
 def import_times(programs: dict[str, str]) -> dict[str, float]:
@@ -193,11 +199,11 @@ def table(report: dict[str, Any]) -> str:
     if report["input_size"]:
         width, height = report["input_size"]
         network = f"{report['detector']} {report['precision']} on {report['backend']}"
-        who = f"{network}, input {width}x{height}, {report['threads']} threads"
+        who = f"{network}, input {width}x{height}, landmarks {report['landmarks']}, {report['threads']} threads"
     lines = [
         f"edgeface {report['edgeface']}: {who}, keyframe interval {report['keyframe_interval']} ({report['machine']})",
-        f"{'stage':<20}{'p50 ms':>10}{'p99 ms':>10}{'runs':>8}",
-        *(f"{name:<20}{row['p50']:>10.3f}{row['p99']:>10.3f}{row['runs']:>8}" for name, row in stages),
+        f"{'stage':<26}{'p50 ms':>10}{'p99 ms':>10}{'runs':>8}",
+        *(f"{name:<26}{row['p50']:>10.3f}{row['p99']:>10.3f}{row['runs']:>8}" for name, row in stages),
         f"{report['frames']} frames, {report['mean_faces']} faces a frame, {report['frames_per_second']} frames/s, "
         f"{report['cpu_ms_per_frame']} ms of CPU a frame",
         f"import: {', '.join(f'{name} {value} ms' for name, value in report['import_ms'].items())}; "

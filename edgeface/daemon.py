@@ -56,7 +56,8 @@ def run(config: Config, max_frames: int = 0) -> None:
         runtime = os.environ.get("RUNTIME_DIRECTORY", "")
         endpoint = config.endpoint or message.default_endpoint(config.camera, runtime)
         with closing(ZmqPublisher(endpoint, config.camera, parts.source.expected_hz)) as publisher:
-            log.info("%s on %s, publishing at %s", parts.facts["detector"], config.source, endpoint)
+            networks = f"{parts.facts['detector']}, landmarks {parts.facts['landmarks']}"
+            log.info("%s on %s, publishing at %s", networks, config.source, endpoint)
             health = Health(publisher, parts.source, parts.pipeline, parts.facts, config.camera_timeout_s)
             loop(parts.source, parts.pipeline, publisher, health, stop, max_frames)
 

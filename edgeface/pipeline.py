@@ -17,7 +17,7 @@ from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situatio
 from edgeface.seams import Detector, Glimpse, Landmarker, Tracker
 from edgeface.signals import FaceSignals
 from edgeface.smoothing import FaceSmoother
-from edgeface.values import F32, U8, Frame, Landmarks, Signals, Tracks
+from edgeface.values import CONFIRMED, F32, U8, Frame, Landmarks, Signals, Tracks
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ class Pipeline:
     ) -> tuple[Tracks, Landmarks]:
         """The landmarks of the faces and, between looks, the faces corrected with them; both row by row."""
         self._doubted = 0
-        landmarks = landmarker.locate(frame, tracks.xyxy)
+        there = (tracks.state == CONFIRMED)[:, None]  # a face that the last look missed may be behind another
+        landmarks = landmarker.locate(frame, np.where(there, tracks.xyxy, np.float32(np.nan)))
         self._check_landmarks(landmarks)
         if self._hold is None:
             return tracks, landmarks

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgeface.client import landmark_points
 from edgeface.config import load_config
 from edgeface.parts import build
 
@@ -24,8 +25,8 @@ for number in range(max(FRAMES) + 1):
             colour = COLOURS[face["track_id"] % len(COLOURS)]
             cv2.rectangle(picture, (x1, y1), (x2, y2), colour, 2 if face["source"] == "detector" else 1)
             cv2.putText(picture, str(face["track_id"]), (x1 + 4, y1 + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 2)
-            for x, y in face.get("keypoints", []):
-                cv2.circle(picture, (round(x), round(y)), 2, colour, -1)
+            for x, y in landmark_points(face["landmarks"]) if "landmarks" in face else []:
+                cv2.circle(picture, (round(x * 8), round(y * 8)), 9, colour, -1, cv2.LINE_AA, shift=3)
         pictures.append(picture)
 sheet = np.vstack([np.hstack(pictures[:2]), np.hstack(pictures[2:])])
 target = Path(__file__).parent.parent / "docs" / "demo.jpg"
