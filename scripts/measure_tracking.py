@@ -210,7 +210,8 @@ def demo(intervals: Sequence[str], frames: int, rounds: int) -> str:
 
 def _demo_config(interval: str) -> Config:
     number = int(interval) if interval.isdigit() else interval
-    return load_config(None, {"source": "demo:?pace=0", "tracker": {"keyframe_interval": number}})
+    tracker = {"keyframe_interval": number}
+    return load_config(None, {"source": "demo:?pace=0", "tracker": tracker, "landmarks": {"card": "none"}})
 
 
 def _frames_a_second(config: Config, frames: int) -> float:
