@@ -65,7 +65,7 @@ class LandmarkHold:
         alike &= (growth < MAX_GROWTH) & (growth > 1 / MAX_GROWTH)
         overlap = iou(xyxy, tracks.xyxy)
         np.fill_diagonal(overlap, 0)
-        touched: Bool = overlap[now].any(axis=1)
+        touched: Bool = np.max(overlap[now], axis=1, initial=0) > 0
         trusted[now] = alike & ~touched
         lost = self._trusted[then] & ~alike & ~touched
         self._trusted[then] = trusted[now]

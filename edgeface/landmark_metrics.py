@@ -49,7 +49,7 @@ class Summary:
 def regions(count: int) -> Mapping[str, I64]:
     """The points of each region of the FPENet card among `count`; "all" alone unless there are 68, 80 or 104."""
     parts = groups(count)
-    found = {"all": np.arange(count)}
+    found: dict[str, I64] = {"all": np.arange(count)}
     for name, of in _REGIONS.items():
         if all(part in parts for part in of):
             found[name] = np.concatenate([parts[part] for part in of])

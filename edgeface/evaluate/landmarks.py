@@ -129,7 +129,8 @@ def detected_boxes(detector: Detector, score_threshold: float, frame: Frame, pic
         raise EngineError(f"{picture.name}: {error}") from error
     found: F64 = seen.xyxy[seen.score >= score_threshold].astype(float)
     which = landmark_metrics.matches(landmark_metrics.detector_like(picture.xy), found)
-    return np.concatenate([found, np.full((1, 4), np.nan)])[which]
+    boxes: F64 = np.concatenate([found, np.full((1, 4), np.nan)])[which]
+    return boxes
 
 
 def _locate(landmarker: FaceLandmarker, frame: Frame, boxes: F64) -> F64:
