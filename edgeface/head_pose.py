@@ -37,7 +37,8 @@ _USED: I64 = np.array([*range(17, 36), 36, 39, 42, 45])
 _HEAD: F64 = POINTS[_USED]
 _MIDDLE: F64 = _HEAD.mean(axis=0)
 _CENTRED: F64 = _HEAD - _MIDDLE
-_INVERSE: F64 = np.linalg.pinv(_CENTRED).T.astype(np.float64)  # [k, 3]: a picture [2, k] @ this = two scaled rows of the rotation
+# [k, 3]: a picture [2, k] @ this = two scaled rows of the rotation
+_INVERSE: F64 = np.linalg.pinv(_CENTRED).T.astype(np.float64)
 _STRAIGHT: F64 = _HEAD[:, :2] / (_HEAD[:, 2:] + 1)  # one metre away
 _OUTER_CORNERS_M = float(np.linalg.norm(POINTS[36] - POINTS[45]))
 
