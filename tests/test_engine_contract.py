@@ -84,6 +84,22 @@ def test_a_batch_is_its_crops_one_by_one() -> None:
             np.testing.assert_allclose(together[name][row], value[0], atol=1e-3)
 
 
+@pytest.mark.parametrize(("count", "runs"), [(32, [32]), (33, [32, 1]), (70, [32, 32, 6])])
+def test_a_free_batch_is_no_larger_than_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, count: int, runs: list[int]
+) -> None:
+    engine = open_cpu("edgeface-landmarks")
+    rows: list[int] = []
+    run = engine.run
+    monkeypatch.setattr(engine, "run", lambda tensor: rows.append(len(tensor)) or run(tensor))
+    crops = np.tile(np.array([[100, 50, 260, 210]], np.float32), (count, 1)) + np.arange(count)[:, None]
+    outputs = engine.infer(frame(0, 640, 360, PIXELS), crops.astype(np.float32))
+    assert rows == runs
+    assert outputs["softargmax"].shape == (count, 68, 2)
+    last = engine.infer(frame(0, 640, 360, PIXELS), crops[-1:].astype(np.float32))
+    np.testing.assert_allclose(outputs["softargmax"][-1], last["softargmax"][0], atol=1e-3)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_a_fixed_batch_is_filled_up(tmp_path: Path, make_card: Callable[..., Path], count: int) -> None:
     """A network of batch 2 that returns the mean of each picture."""
@@ -98,6 +114,7 @@ def test_a_fixed_batch_is_filled_up(tmp_path: Path, make_card: Callable[..., Pat
     onnx.save(model, str(tmp_path / "net.onnx"))
     card = load_card(make_card(width=16, height=16, colour="luma"))
     engine = open_engine(card, None, threads=1, spinning=False)
+    assert engine.outputs == {"mean": (1,)}  # for one crop
     grey = np.repeat(np.repeat(np.arange(0, 200, 40, dtype=np.uint8), 16)[None, :, None], 16, axis=0)
     pixels = np.repeat(grey, 3, axis=2)
     crops = np.array([[16 * i, 0, 16 * i + 16, 16] for i in range(count)], np.float32)

@@ -16,6 +16,8 @@ from edgeface.errors import EngineError, one_line
 from edgeface.model_card import Card, onnx_path
 from edgeface.values import F32, Frame
 
+_MOST_CROPS = 32  # in one run of a network with a free batch: 300 faces at once take 650 MB
+
 
 class OnnxEngine:
     """A network on ONNX Runtime, warmed up. The outputs of `infer` are fresh arrays: yours to keep."""
@@ -29,26 +31,31 @@ class OnnxEngine:
         self._input = session.get_inputs()[0].name
         self._names = [output.name for output in session.get_outputs()]
         batch = session.get_inputs()[0].shape[0]
-        self._batch = batch if isinstance(batch, int) and batch > 0 else 0  # 0: any
+        self._fixed = isinstance(batch, int) and batch > 0
+        self._batch = batch if self._fixed else _MOST_CROPS
         self.crop = Cropper(card.input, input_size)
         self._spec = card.input
         self._tensor: F32 = np.zeros((0, card.input.channels, input_size[1], input_size[0]), np.float32)
-        blank = np.zeros((max(self._batch, 1), card.input.channels, input_size[1], input_size[0]), np.float32)
-        self.outputs: Mapping[str, tuple[int, ...]] = {name: out.shape for name, out in self.run(blank).items()}
+        rows = self._batch if self._fixed else 1
+        blank = np.zeros((rows, card.input.channels, input_size[1], input_size[0]), np.float32)
+        self.outputs: Mapping[str, tuple[int, ...]] = {
+            name: (len(out) // rows, *out.shape[1:]) for name, out in self.run(blank).items()
+        }
 
     def infer(self, frame: Frame, crops: F32) -> Mapping[str, NDArray[Any]]:
         """Raw outputs for `crops` [n, 4] of the frame; see seams.Engine."""
         if not len(crops):
             return {name: np.zeros((0, *shape[1:]), np.float32) for name, shape in self.outputs.items()}
         tensor = self._tensor = self.crop(frame, crops)
-        if self._batch in (0, len(crops)):
+        if len(crops) == self._batch or (len(crops) < self._batch and not self._fixed):
             return self.run(tensor)
         parts = []
-        for start in range(0, len(crops), self._batch):  # a fixed batch: full batches, the last one filled up
-            part = tensor[start : start + self._batch]
-            filled = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), axis=0)])
+        for start in range(0, len(crops), self._batch):
+            part = batch = tensor[start : start + self._batch]
+            if self._fixed:  # full batches, the last one filled up
+                batch = np.concatenate([part, np.repeat(part[-1:], self._batch - len(part), axis=0)])
             # without a batch axis the crops' rows follow one another
-            parts.append({n: out[: len(out) // self._batch * len(part)] for n, out in self.run(filled).items()})
+            parts.append({n: out[: len(out) // len(batch) * len(part)] for n, out in self.run(batch).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in self._names}
 
     def pictures(self) -> F32:
