@@ -59,9 +59,9 @@ class FaceLandmarker:
         points, found_score = self.decode(self.engine.infer(frame, crops))
         size = np.array(self.engine.input_size, np.float32)
         sound = (np.abs(points - size / 2) < 1.5 * size).all(axis=(1, 2)) & np.isfinite(found_score).all(axis=1)
-        scale, offset = crop_mapping(crops, self.engine.input_size)
-        placed = points * scale[:, None, :2] + offset[:, None, :2]
-        xy[rows[sound]], score[rows[sound]] = placed[sound], found_score[sound]
+        scale, offset = crop_mapping(crops[sound], self.engine.input_size)
+        xy[rows[sound]] = points[sound] * scale[:, None, :2] + offset[:, None, :2]
+        score[rows[sound]] = found_score[sound]
         if grey is not None:
             grey[rows] = self.engine.pictures()
         return Landmarks(xy, score, len(rows) - int(np.count_nonzero(sound)), grey)

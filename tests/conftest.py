@@ -62,7 +62,7 @@ def make_onnx(tmp_path: Path) -> MakeOnnx:
 
 CARD = """
 name = "{name}"
-task = "detect"
+task = "{task}"
 onnx = "{onnx}"
 licence = "Apache-2.0"
 allows = "any use"
@@ -90,10 +90,11 @@ def make_card(tmp_path: Path) -> Callable[..., Path]:
         width: int = 64,
         height: int = 64,
         colour: str = "rgb",
+        task: str = "detect",
         extra: str = "",
     ) -> Path:
         path = tmp_path / f"{name}.toml"
-        text = CARD.format(name=name, onnx=onnx, decoder=decoder, width=width, height=height, colour=colour)
+        text = CARD.format(name=name, task=task, onnx=onnx, decoder=decoder, width=width, height=height, colour=colour)
         path.write_text(text + extra)
         return path
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgeface.errors import EndOfStream, OutputError
 from edgeface.tracker import ByteTracker
-from edgeface.values import Detections, Frame
+from edgeface.values import CONFIRMED, DETECTOR, Detections, Frame, Landmarks, Tracks
+
+Box = tuple[float, float, float, float]
+SHAPE = np.array([(0.3, 0.35), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.6, 0.75), (0.05, 0.5)])  # of points, in a box
 
 
 def frame(number: int = 0, width: int = 640, height: int = 360, pixels: Any = None) -> Frame:
@@ -26,6 +29,32 @@ def tracker(**changes: float) -> ByteTracker:
     """A tracker with the settings that tests reckon with."""
     usual = {"high_score": 0.6, "low_score": 0.1, "min_hits": 2, "lost_timeout_s": 1.0}
     return ByteTracker(**(usual | changes))
+
+
+def tracks(*boxes: Box, ids: Sequence[int] | None = None, source: int = DETECTOR) -> Tracks:
+    """Faces at rest."""
+    count = len(boxes)
+    return Tracks(
+        track_id=np.array(range(1, count + 1) if ids is None else ids, np.int64),
+        state=np.full(count, CONFIRMED, np.uint8),
+        score=np.full(count, 0.9, np.float32),
+        xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        velocity=np.zeros((count, 2), np.float32),
+        centre_std=np.ones(count, np.float32),
+        source=np.full(count, source, np.uint8),
+        age_ns=np.zeros(count, np.int64),
+        track_age_ns=np.zeros(count, np.int64),
+        keypoints=np.zeros((count, 0, 2), np.float32),
+        started=np.zeros(0, np.int64),
+        lost=np.zeros(0, np.int64),
+        tentative=0,
+    )
+
+
+def landmarks(xyxy: np.ndarray, score: float = 0.8) -> Landmarks:
+    """Points of the same shape in every box [n, 4]."""
+    xy = xyxy[:, None, :2] + SHAPE * (xyxy[:, None, 2:] - xyxy[:, None, :2])
+    return Landmarks(xy.astype(np.float32), np.full(xy.shape[:2], score, np.float32))
 
 
 class FakeSource:
@@ -65,6 +94,12 @@ class FakeEngine:
         self.crops = crops
         return self._outputs
 
+    def pictures(self) -> np.ndarray:
+        """Each as grey as its crop's row says."""
+        width, height = self.input_size
+        rows = np.arange(0 if self.crops is None else len(self.crops), dtype=np.float32)
+        return np.tile(rows[:, None, None], (1, height, width))
+
     def close(self) -> None:
         self.closed = True
 
@@ -82,6 +117,19 @@ class FakeDetector:
         if answer is None:
             raise OutputError("7 numbers are NaN")
         return answer
+
+
+class FakeLandmarker:
+    """Places the same points in every box, whatever the picture shows; `change` makes others of them."""
+
+    def __init__(self, change: Callable[[Frame, Landmarks], Landmarks] | None = None) -> None:
+        self._change = change
+        self.asked: list[np.ndarray] = []  # the boxes, call by call
+
+    def locate(self, frame: Frame, xyxy: np.ndarray) -> Landmarks:
+        self.asked.append(xyxy)
+        found = landmarks(xyxy)
+        return found if self._change is None else self._change(frame, found)
 
 
 class FakePublisher:

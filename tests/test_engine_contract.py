@@ -72,7 +72,41 @@ def test_the_same_frame_gives_the_same_outputs(engine: Engine) -> None:
         np.testing.assert_array_equal(value, kept[name])
 
 
+def test_pictures_are_grey_one_for_each_crop_of_the_last_call(engine: Engine) -> None:
+    for count in (2, 1, 0):
+        crops = np.array([[0, 0, 640, 640], [100, 100, 200, 200]][:count], np.float32).reshape(-1, 4)
+        engine.infer(frame(0, 640, 360, PIXELS), crops)
+        grey = engine.pictures()
+        assert grey.shape == (count, 640, 640)
+        assert grey.dtype == np.float32
+        assert ((grey >= 0) & (grey <= 255)).all()
+
+
 # --- the CPU engine
+
+
+@pytest.mark.parametrize(
+    ("colour", "normalised"),
+    [
+        ("luma", ""),
+        ("luma3", ""),
+        ("rgb", "mean = [123.0, 117.0, 104.0]\nscale = 0.017\n"),
+        ("bgr", "mean = [127.5]\n"),
+    ],
+)
+def test_pictures_are_what_the_network_saw_before_mean_and_scale(
+    make_onnx: Callable[..., Path], make_card: Callable[..., Path], colour: str, normalised: str
+) -> None:
+    make_onnx({"any": np.zeros((1, 1), np.float32)}, input_shape=[1, 1 if colour == "luma" else 3, 16, 16])
+    card = load_card(make_card(colour=colour, width=16, height=16, extra=normalised))
+    engine = open_engine(card, None, threads=1, spinning=False)
+    pixels = np.zeros((16, 48, 3), np.uint8)
+    pixels[:, 16:32], pixels[:, 32:] = (10, 20, 60), 255
+    crops = np.array([[0, 0, 16, 16], [16, 0, 32, 16], [32, 0, 48, 16]], np.float32)
+    engine.infer(frame(0, 48, 16, pixels), crops)
+    middle = round(0.114 * 10 + 0.587 * 20 + 0.299 * 60) if colour.startswith("luma") else 30
+    expected = np.broadcast_to(np.array([0, middle, 255])[:, None, None], (3, 16, 16))
+    np.testing.assert_allclose(engine.pictures(), expected, atol=1e-3)
 
 
 def test_a_batch_is_its_crops_one_by_one() -> None:

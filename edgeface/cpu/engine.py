@@ -39,12 +39,13 @@ class OnnxEngine:
         rows = self._batch if self._fixed else 1
         blank = np.zeros((rows, card.input.channels, input_size[1], input_size[0]), np.float32)
         self.outputs: Mapping[str, tuple[int, ...]] = {
-            name: (len(out) // rows, *out.shape[1:]) for name, out in self.run(blank).items()
+            name: (*(size // rows for size in out.shape[:1]), *out.shape[1:]) for name, out in self.run(blank).items()
         }
 
     def infer(self, frame: Frame, crops: F32) -> Mapping[str, NDArray[Any]]:
         """Raw outputs for `crops` [n, 4] of the frame; see seams.Engine."""
         if not len(crops):
+            self._tensor = self._tensor[:0]
             return {name: np.zeros((0, *shape[1:]), np.float32) for name, shape in self.outputs.items()}
         tensor = self._tensor = self.crop(frame, crops)
         if len(crops) == self._batch or (len(crops) < self._batch and not self._fixed):
