@@ -65,7 +65,7 @@ class LandmarkHold:
         alike &= (growth < MAX_GROWTH) & (growth > 1 / MAX_GROWTH)
         overlap = iou(xyxy, tracks.xyxy)
         np.fill_diagonal(overlap, 0)
-        touched: Bool = np.max(overlap[now], axis=1, initial=0) > 0
+        touched: Bool = np.any(overlap[now] > 0, axis=1)  # NaN, of a face without landmarks, touches nobody
         trusted[now] = alike & ~touched
         lost = self._trusted[then] & ~alike & ~touched
         self._trusted[then] = trusted[now]
