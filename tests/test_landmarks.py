@@ -149,6 +149,7 @@ def test_outputs_of_half_and_double_precision_are_float32() -> None:
         {"points": (1, 5, 2), "score": (1, 5), "more": (1, 5)},
         {"maps": (1, 5, 80, 80), "more": (1, 5, 40, 40)},
         {"points": (2, 5, 2), "score": (2, 5)},
+        {"maps": (2, 5, 80, 80)},
     ],
 )
 def test_a_network_that_is_not_what_the_card_says_is_refused(outputs: dict[str, tuple[int, ...]]) -> None:

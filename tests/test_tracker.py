@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgeface import kalman
 from edgeface.tracker import ByteTracker
-from edgeface.values import CONFIRMED, DETECTOR, LOST, PREDICTED, Detections, Tracks
+from edgeface.values import CONFIRMED, DETECTOR, LANDMARKS, LOST, PREDICTED, Detections, Tracks
 
 FRAME_NS = 33_333_333
 BOX = (100.0, 100.0, 160.0, 180.0)
@@ -446,3 +446,142 @@ def test_faces_move_with_the_camera_and_keep_their_own_speed() -> None:
     np.testing.assert_allclose(there.xyxy - here.xyxy, [[50, -20, 50, -20]], atol=1e-3)
     np.testing.assert_allclose(there.velocity, here.velocity)
     tracker().move(1.0, 1.0)  # nobody: nothing
+
+
+# --- held by their landmarks
+
+
+def held(follow: ByteTracker, *faces: tuple[int, tuple[float, ...]]) -> Tracks:
+    """These faces, id and box, were seen by their landmarks."""
+    boxes = np.array([box for _, box in faces], np.float32).reshape(-1, 4)
+    return follow.hold(np.array([id_ for id_, _ in faces], np.int64), boxes)
+
+
+def test_a_held_face_is_where_its_landmarks_are_at_the_speed_they_show() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(moved(BOX, 4 * step)), step * FRAME_NS)
+    for step in range(10, 30):  # it stops
+        before = follow.predict(step * FRAME_NS)
+        tracks = held(follow, (1, moved(BOX, 36)))
+        assert (tracks.source.tolist(), tracks.age_ns.tolist()) == ([LANDMARKS], [0])
+        assert before.source.tolist() == [PREDICTED]
+    np.testing.assert_allclose(tracks.xyxy, [moved(BOX, 36)], atol=1)
+    np.testing.assert_allclose(tracks.velocity, [[0, 0]], atol=5)
+    assert tracks.track_age_ns.tolist() == [29 * FRAME_NS]
+    assert (tracks.state.tolist(), tracks.score.tolist()) == ([CONFIRMED], [pytest.approx(0.9)])
+    assert tracks.keypoints.shape == (1, 0, 2)
+    assert (tracks.started.tolist(), tracks.lost.tolist()) == ([], [])
+    assert tracks.centre_std[0] < before.centre_std[0]
+
+
+def test_a_box_from_landmarks_is_trusted_less_in_its_size_than_in_its_place() -> None:
+    follow = tracker()
+    for step in range(10):
+        follow.update(detections(BOX), step * FRAME_NS)
+    follow.predict(10 * FRAME_NS)
+    before, variance = follow._kalman[kalman.X, 0].copy(), follow._kalman[kalman.PP, 0].copy()
+    measured = np.array([132.0, 143.0, 64.0, 86.0])  # centre, width, height
+    held(follow, (1, (100.0, 100.0, 164.0, 186.0)))
+    noise = 60 * 80 * np.array([0.03, 0.03, 0.05, 0.05]) ** 2
+    expected = before + (measured - before) * variance / (variance + noise)
+    np.testing.assert_allclose(follow._kalman[kalman.X, 0], expected, atol=0.01)
+
+
+def test_who_is_not_held_is_predicted() -> None:
+    follow = tracker()
+    follow.update(detections(BOX, FAR), 0)
+    predicted = follow.predict(FRAME_NS)
+    tracks = held(follow, (2, moved(FAR, 3)))
+    assert ids(tracks) == [1, 2]
+    assert tracks.source.tolist() == [PREDICTED, LANDMARKS]
+    assert tracks.age_ns.tolist() == [FRAME_NS, 0]
+    np.testing.assert_array_equal(tracks.xyxy[0], predicted.xyxy[0])
+    assert ids(held(follow)) == [1, 2]
+    assert held(follow).source.tolist() == [PREDICTED, PREDICTED]
+    nobody = tracker()
+    nobody.predict(0)
+    assert ids(held(nobody)) == []
+
+
+def test_faces_are_held_by_their_ids_in_whatever_order_they_lie() -> None:
+    follow = tracker()
+    strangers = [moved(BOX, 0, 200 * number) for number in (1, 2, 3, 4)]
+    follow.update(detections(BOX, FAR), 0)
+    follow.update(detections(BOX, FAR, *strangers), FRAME_NS)  # tentative: they have no ids yet
+    assert follow._rows["track_id"].tolist() == [1, 2, 0, 0, 0, 0]
+    before = follow.predict(2 * FRAME_NS)
+    tracks = held(follow, (2, moved(FAR, 9)), (1, moved(BOX, -9)))
+    assert ids(before) == ids(tracks) == [1, 2]
+    assert tracks.tentative == 4
+    assert tracks.source.tolist() == [LANDMARKS, LANDMARKS]
+    assert tracks.xyxy[0, 0] < BOX[0] - 4
+    assert tracks.xyxy[1, 0] > FAR[0] + 4
+    np.testing.assert_allclose(follow._xyxy()[2:], strangers, atol=1e-3)
+
+
+def test_a_lost_face_that_proves_to_have_left_is_hidden() -> None:
+    follow = tracker()
+    follow.update(detections(BOX), 0)
+    follow.update(detections(), FRAME_NS)
+    assert ids(held(follow, (1, moved(BOX, -60)))) == [1]
+    assert ids(held(follow, (1, moved(BOX, -400)))) == []
+
+
+def test_a_face_held_on_a_wall_dies_as_if_it_were_not_held() -> None:
+    """The detector sees it last at 0; landmarks, if anybody believed them, would follow it for ever."""
+    follow = tracker(coast_s=0.3, lost_timeout_s=0.6)
+    follow.update(detections(BOX), 0)
+    states: dict[int, tuple[list[int], list[int]]] = {}
+    for step in range(1, 20):
+        now_ns = step * 30_000_000
+        if step == 5:
+            tracks = follow.update(detections(), now_ns)
+            assert tracks.source.tolist() == [PREDICTED]
+        else:
+            tracks = follow.predict(now_ns)
+            if len(tracks.track_id):
+                tracks = held(follow, (1, BOX))
+        states[step] = ids(tracks), tracks.state.tolist()
+    assert [states[step] for step in (4, 5, 10, 11)] == [([1], [CONFIRMED]), ([1], [LOST]), ([1], [LOST]), ([], [])]
+    assert follow.update(detections(), 20 * 30_000_000).lost.tolist() == []
+    assert follow.update(detections(), 21 * 30_000_000).lost.tolist() == [1]
+
+
+def test_holding_is_no_hit() -> None:
+    follow = tracker(min_hits=2)
+    follow.update(detections(BOX), 0)
+    follow.predict(FRAME_NS)
+    held(follow, (1, BOX))
+    assert follow._rows["hits"].tolist() == [1]
+    assert follow._rows["seen_ns"].tolist() == [0]
+    assert follow._rows["measured_ns"].tolist() == [FRAME_NS]
+
+
+def test_a_held_face_is_found_again_far_from_where_it_was_seen() -> None:
+    """It turns after the last look; landmarks go with it, the prediction does not."""
+    for hold, expected in ((True, [1]), (False, [])):
+        follow = tracker()
+        for step in range(10):
+            follow.update(detections(moved(BOX, 10 * step)), step * FRAME_NS)
+        for step in range(10, 25):
+            follow.predict(step * FRAME_NS)
+            if hold:
+                held(follow, (1, moved(BOX, 90 - 10 * (step - 9))))
+        tracks = follow.update(detections(moved(BOX, 90 - 160)), 25 * FRAME_NS)
+        assert [id_ for id_, source in zip(ids(tracks), tracks.source, strict=True) if source == DETECTOR] == expected
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.integers(-6, 6)), min_size=1, max_size=20))
+def test_held_faces_stay_finite_and_keep_their_ids(steps: list[tuple[bool, int]]) -> None:
+    follow, x = tracker(), 0
+    follow.update(detections(BOX, FAR), 0)
+    for number, (hold, dx) in enumerate(steps, 1):
+        x += dx
+        tracks = follow.predict(number * FRAME_NS)
+        if hold:
+            tracks = held(follow, (1, moved(BOX, x)))
+        assert ids(tracks) == [1, 2]
+        assert np.isfinite(tracks.xyxy).all()
+        assert tracks.source.tolist() == [LANDMARKS if hold else PREDICTED, PREDICTED]
