@@ -94,7 +94,7 @@ def landmark_scores(landmarks: dict[str, Any]) -> list[float]:
     score, count = landmarks.get("score"), landmarks.get("n")
     if not isinstance(score, bytes) or not isinstance(count, int) or len(score) != count * 4:
         raise ValueError("expected n scores of 4 bytes each")
-    return list(struct.unpack(f"<{count}f", score))
+    return [number for (number,) in struct.iter_unpack("<f", score)]
 
 
 def faces_body(

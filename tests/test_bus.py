@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zmq
 from fakes import detections, frame, tracker
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeface import message
@@ -93,6 +93,143 @@ def test_a_faces_message_has_every_field_of_the_schema(publisher: ZmqPublisher, 
     assert (body["schema"], body["camera"], body["seq"]) == (1, "front", 0)
     assert before_ns <= body["publish_ns"] <= time.monotonic_ns()
     assert abs(body["publish_ns"] + body["mono_to_real_ns"] - time.time_ns()) < 2e9
+
+
+def test_what_cannot_be_told_is_left_out() -> None:
+    nobody = Landmarks(np.zeros((0, 0, 2), np.float32), np.zeros((0, 0), np.float32))
+    for without in (nobody, Landmarks(np.full((1, 2, 2), np.nan, np.float32), np.full((1, 2), np.nan, np.float32))):
+        (face,) = faces_body(without)["faces"]
+        assert not {"landmarks", "pose", "eyes", "quality"} & set(face)
+    (face,) = faces_body(signals=Signals())["faces"]
+    assert "landmarks" in face
+    assert not {"pose", "eyes", "quality"} & set(face)
+    one, unknown = np.ones(1, np.float32), np.full(1, np.nan, np.float32)
+    nowhere = HeadPoses(*(np.full((1, size), np.nan, np.float32) for size in (4, 3, 3)), unknown)
+    quality = Quality(one, unknown, one, one, one, unknown, one)
+    (face,) = faces_body(signals=Signals(nowhere, np.array([[np.nan, 0.5]], np.float32), quality))["faces"]
+    assert "pose" not in face
+    assert face["eyes"] == {"left": 0.5}
+    assert list(face["quality"]) == ["size_px", "brightness", "clipped", "landmark_score", "outside"]
+    (face,) = faces_body(signals=Signals(openness=np.full((1, 2), np.nan, np.float32)))["faces"]
+    assert "eyes" not in face
+
+
+def numbers(value: object) -> Iterator[float]:
+    """All floats in a message, also those of landmarks."""
+    if isinstance(value, dict):
+        if {"n", "xy", "score"} <= set(value):
+            yield from np.ravel(landmark_points(value))
+            yield from landmark_scores(value)
+        for item in value.values():
+            yield from numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, float):
+        yield value
+
+
+@given(st.integers(1, 4), st.data())
+def test_no_message_has_a_nan(count: int, data: st.DataObject) -> None:
+    """Faces of which anything may be unknown: a row of NaN."""
+
+    def some(*shape: int) -> np.ndarray:
+        rows = np.ones((count, *shape), np.float32)
+        rows[[row for row in range(count) if data.draw(st.booleans())]] = np.nan
+        return rows
+
+    xy, error = some(68, 2), some()
+    unknown = np.where(np.isnan(error), np.nan, 1).astype(np.float32)[:, None]
+    poses = HeadPoses(np.tile(unknown, 4), np.tile(unknown, 3), np.tile(unknown, 3), error)
+    body = message.faces_body(
+        frame(),
+        tracker().update(detections(*[(100.0 * row, 20, 100.0 * row + 50, 80) for row in range(count)]), 0),
+        dropped=0,
+        keyframe_age=0,
+        keyframe_reason="start",
+        mode="fixed",
+        timing_us={},
+        landmarks=Landmarks(xy, xy[:, :, 0]),
+        signals=Signals(poses, np.stack([some(), some()], axis=1), Quality(*(some() for _ in message.QUALITIES))),
+    )
+    sent = message.decode(message.encode(body | {"schema": 1}))
+    assert np.isfinite(list(numbers(sent))).all()
+    assert ["landmarks" in face for face in sent["faces"]] == np.isfinite(xy[:, 0, 0]).tolist()
+
+
+def test_rows_are_the_faces_own_also_where_another_is_left_out() -> None:
+    """The first face lies outside the frame."""
+    xy = np.array([[[1, 1]], [[2, 2]], [[3, 3]]], np.float32)
+    three = np.arange(3, dtype=np.float32)
+    poses = HeadPoses(np.zeros((3, 4), np.float32), np.tile(three[:, None], 3), np.zeros((3, 3), np.float32), three)
+    quality = Quality(*[three] * len(message.QUALITIES))
+    body = message.faces_body(
+        frame(),
+        tracker().update(detections((-90, 20, -30, 50), (10, 20, 30, 50), (100, 20, 130, 50)), 0),
+        dropped=0,
+        keyframe_age=0,
+        keyframe_reason="start",
+        mode="fixed",
+        timing_us={},
+        landmarks=Landmarks(xy, xy[:, :, 0] / 4),
+        signals=Signals(poses, np.stack([three, three], axis=1) / 2, quality),
+    )
+    for row, face in enumerate(body["faces"], 1):
+        assert face["xyxy"][0] == pytest.approx([None, 10, 100][row], abs=1e-3)
+        assert landmark_points(face["landmarks"]) == [(row + 1, row + 1)]
+        assert landmark_scores(face["landmarks"]) == [(row + 1) / 4]
+        assert (face["pose"]["yaw"], face["pose"]["error"]) == (row, row)
+        assert face["eyes"] == {"right": row / 2, "left": row / 2}
+        assert face["quality"]["blur"] == row
+    assert len(body["faces"]) == 2
+
+
+@pytest.mark.parametrize(
+    "landmarks",
+    [
+        {},
+        {"n": 1},
+        {"n": 2, "xy": b"12345678", "score": b"1234"},
+        {"n": -1, "xy": b"12345678", "score": b"1234"},
+        {"n": 10**30, "xy": b"", "score": b""},
+        {"n": 1.0, "xy": b"12345678", "score": b"1234"},
+        {"n": "1", "xy": b"12345678", "score": b"1234"},
+        {"n": None, "xy": b"", "score": b""},
+        {"n": 1, "xy": "12345678", "score": "1234"},
+        {"n": 1, "xy": [1.0, 2.0], "score": [1.0]},
+        {"n": 1, "xy": b"1234567", "score": b"123"},
+        {"xy": b"12345678", "score": b"1234"},
+    ],
+)
+def test_landmarks_that_are_none_raise_value_error(landmarks: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected n points of 8 bytes each"):
+        landmark_points(landmarks)
+    with pytest.raises(ValueError, match="expected n scores of 4 bytes each"):
+        landmark_scores(landmarks)
+
+
+hostile = st.one_of(st.none(), st.booleans(), st.integers(-2, 3), st.floats(), st.binary(max_size=24), st.text())
+
+
+@example({"n": True, "xy": b"12345678", "score": b"1234"})
+@given(st.dictionaries(st.sampled_from(["n", "xy", "score", "more"]), hostile, max_size=4))
+def test_reading_landmarks_raises_value_error_and_nothing_else(landmarks: dict[str, object]) -> None:
+    for read in (landmark_points, landmark_scores):
+        try:
+            assert len(read(landmarks)) == landmarks["n"]
+        except ValueError as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("count", [0, 1, 68, 104])
+def test_landmarks_are_little_endian_floats(count: int) -> None:
+    xy, score = np.random.default_rng(0).random((count, 2), np.float32), np.linspace(0, 1, count, dtype=np.float32)
+    landmarks = {"n": count, "xy": xy.astype("<f4").tobytes(), "score": score.astype("<f4").tobytes()}
+    np.testing.assert_array_equal(np.reshape(landmark_points(landmarks), (-1, 2)), xy)
+    assert landmark_scores(landmarks) == score.tolist()
+    if count:
+        sent = faces_body(Landmarks(xy[None].astype(">f4"), score[None].astype(np.float64)))["faces"][0]["landmarks"]
+        assert sent == landmarks
 
 
 def test_two_frames_a_message_topic_first(publisher: ZmqPublisher, endpoint: str) -> None:

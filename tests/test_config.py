@@ -23,6 +23,20 @@ def test_flags_lie_over_the_file(tmp_path: Path) -> None:
     assert (config.camera, config.detector.card, config.detector.score_threshold) == ("back", "b", 0.4)
 
 
+def test_landmarks_are_located_and_hold_the_tracks_and_nothing_more_is_asked_of_them() -> None:
+    landmarks = load_config(None, {}).landmarks
+    assert (landmarks.card, landmarks.hold_tracks) == ("edgeface-landmarks", True)
+    assert (landmarks.pose, landmarks.eyes, landmarks.quality) == (False, False, False)
+    assert (landmarks.camera_matrix, landmarks.horizontal_fov_deg) == (None, 60)
+
+
+def test_a_camera_matrix_is_four_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "front.toml"
+    path.write_text("[landmarks]\npose = true\ncamera_matrix = [910, 905.5, 641, -3.5]\n")
+    landmarks = load_config(str(path), {"landmarks": {"card": "none"}}).landmarks
+    assert (landmarks.camera_matrix, landmarks.pose, landmarks.card) == ((910, 905.5, 641, -3.5), True, "none")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -43,6 +57,19 @@ def test_flags_lie_over_the_file(tmp_path: Path) -> None:
         ("[detector.tao_dbscan]\nathr = true", "unknown field `athr` - at `$.detector.tao_dbscan`"),
         ("[tracker]\nkeyframe_interval = 0", ">= 1 - at `$.tracker.keyframe_interval`"),
         ("[tracker]\nkeyframe_interval = 'x'", "Invalid enum value 'x' - at `$.tracker.keyframe_interval`"),
+        ("[landmarks]\ncard = ''", "length >= 1 - at `$.landmarks.card`"),
+        ("[landmarks]\nhold_tracks = 1", "`bool`, got `int` - at `$.landmarks.hold_tracks`"),
+        ("[landmarks]\npose = 'on'", "`bool`, got `str` - at `$.landmarks.pose`"),
+        ("[landmarks]\nhold = true", "unknown field `hold` - at `$.landmarks`"),
+        ("[landmarks]\nhorizontal_fov_deg = 4.9", ">= 5.0 - at `$.landmarks.horizontal_fov_deg`"),
+        ("[landmarks]\nhorizontal_fov_deg = 171", "<= 170.0 - at `$.landmarks.horizontal_fov_deg`"),
+        ("[landmarks]\nhorizontal_fov_deg = nan", "at `$.landmarks.horizontal_fov_deg`"),
+        ("[landmarks]\ncamera_matrix = [500, 500, 320]", "length 4"),
+        ("[landmarks]\ncamera_matrix = [0, 500, 320, 180]", "> 0.0 - at `$.landmarks.camera_matrix[0]`"),
+        ("[landmarks]\ncamera_matrix = [500, -1, 320, 180]", "> 0.0 - at `$.landmarks.camera_matrix[1]`"),
+        ("[landmarks]\ncamera_matrix = [inf, 500, 320, 180]", "at `$.landmarks.camera_matrix[0]`"),
+        ("[landmarks]\ncamera_matrix = [500, 500, nan, 180]", "at `$.landmarks.camera_matrix[2]`"),
+        ("[landmarks]\ncamera_matrix = [500, 500, 320, -inf]", "at `$.landmarks.camera_matrix[3]`"),
         ("camera = 'a/b'", "at `$.camera`"),
         ("backend = 'fast'", "Invalid enum value 'fast' - at `$.backend`"),
         ("[detector]\ninput_size = [640]", "length 2"),

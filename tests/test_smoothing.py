@@ -214,3 +214,98 @@ def test_with_full_weights_boxes_stay_what_they_are(path: list[tuple[float, floa
     smoother = FaceSmoother(still_weight=1, moving_weight=1)
     for frame, (x, speed) in enumerate(path):
         assert shown(smoother, frame, [x], speed) == pytest.approx([x], abs=1e-3)
+
+
+# --- landmarks
+
+
+def calm(smoother: FaceSmoother, frame: float, xy: object, *args: object, **named: object) -> np.ndarray:
+    """Published landmarks [n, N, 2] after the faces `tracks(...)` with landmarks `xy` at this frame."""
+    given_xy = np.array(xy, np.float32)
+    kept = given_xy.copy()
+    _, out = smoother.smooth(tracks(*args, **named), given_xy, START_NS + round(frame * FRAME_NS))
+    np.testing.assert_array_equal(given_xy, kept)
+    assert out.dtype == np.float32
+    assert out is not given_xy
+    return out
+
+
+POINTS = np.array([[90.0, 40.0], [110.0, 40.0], [100.0, 60.0]])
+RIGHT = np.array([1.0, 0.0])
+
+
+def test_new_landmarks_are_published_as_they_are() -> None:
+    smoother = FaceSmoother()
+    for frame in range(2):
+        np.testing.assert_array_equal(calm(smoother, frame, [POINTS], [100]), [POINTS])
+    assert calm(smoother, 2, np.zeros((0, 3, 2)), []).shape == (0, 3, 2)
+
+
+def test_each_landmark_is_drawn_by_its_own_jump() -> None:
+    smoother = FaceSmoother()
+    calm(smoother, 0, [POINTS], [100])
+    jumps = np.array([[2.0, 0.0], [0.0, -10.0], [0.0, 0.0]])  # of sizes of 100: noise, motion, rest
+    out = calm(smoother, 1, [POINTS + jumps], [100])[0]
+    np.testing.assert_allclose(out, POINTS + jumps * [[0.3], [0.9], [0.0]], atol=1e-3)
+
+
+def test_landmarks_move_with_their_face_without_lag() -> None:
+    for speed in (0.01, 0.03, 0.2):
+        smoother = FaceSmoother()
+        for frame in range(8):
+            x = speed * SIZE * frame
+            xy = [POINTS + x * RIGHT]
+            np.testing.assert_allclose(calm(smoother, frame, xy, [100 + x], speed), xy, atol=1e-2)
+
+
+def test_landmarks_of_a_moving_face_have_moving_weight() -> None:
+    smoother = FaceSmoother()
+    calm(smoother, 0, [POINTS], [100], 0.1)
+    out = calm(smoother, 1, [POINTS + 11 * RIGHT], [110], 0.1)
+    np.testing.assert_allclose(out, [POINTS + 10.9 * RIGHT], atol=1e-2)
+
+
+def test_landmarks_at_rest_become_calmer() -> None:
+    noise = np.random.default_rng(2).normal(0, 0.5, (200, 1, 3, 2))
+    smoother = FaceSmoother()
+    out = np.array([calm(smoother, frame, POINTS + one, [100]) for frame, one in enumerate(noise)])
+    assert (out[20:].std(axis=0) < 0.6 * noise[20:].std(axis=0)).all()
+
+
+def test_landmarks_are_known_by_their_faces_id() -> None:
+    smoother = FaceSmoother(still_weight=0.5)
+    one, other = POINTS, POINTS + 200 * RIGHT
+    calm(smoother, 0, [one, other], [100, 300], ids=[1, 2])
+    out = calm(smoother, 1, [other + 1, one + 1], [300, 100], ids=[2, 1])
+    np.testing.assert_allclose(out, [other + 0.5, one + 0.5], atol=1e-3)
+    calm(smoother, 2, [other], [300], ids=[2])
+    np.testing.assert_array_equal(calm(smoother, 3, [one + 9], [100], ids=[1]), [one + 9])  # once missing, it is new
+
+
+def test_a_face_without_landmarks_begins_anew_and_hurts_no_other() -> None:
+    smoother = FaceSmoother(still_weight=0.5)
+    one, other = POINTS, POINTS + 200 * RIGHT
+    calm(smoother, 0, [one, other], [100, 300])
+    out = calm(smoother, 1, [np.full((3, 2), np.nan), other + 1], [100, 300])
+    assert np.isnan(out[0]).all()
+    np.testing.assert_allclose(out[1], other + 0.5, atol=1e-3)
+    out = calm(smoother, 2, [one + 5, other + 0.5], [100, 300])
+    np.testing.assert_array_equal(out[0], one + 5)
+    np.testing.assert_allclose(out[1], other + 0.5, atol=1e-3)
+
+
+def test_landmarks_stand_still_with_the_clock_and_are_new_when_it_steps_back() -> None:
+    smoother = FaceSmoother()
+    calm(smoother, 5, [POINTS], [100])
+    np.testing.assert_array_equal(calm(smoother, 5, [POINTS + 5], [100]), [POINTS])
+    np.testing.assert_array_equal(calm(smoother, 3, [POINTS + 7], [100]), [POINTS + 7])
+
+
+@given(st.lists(st.floats(0.1, 3), min_size=1, max_size=8))
+def test_many_short_steps_are_one_long_one_for_landmarks(steps: list[float]) -> None:
+    one, many = FaceSmoother(), FaceSmoother()
+    for smoother in (one, many):
+        calm(smoother, 0, [POINTS], [100])
+    for frame in np.cumsum(steps):
+        out = calm(many, float(frame), [POINTS + 1], [100])
+    np.testing.assert_allclose(out, calm(one, float(frame), [POINTS + 1], [100]), atol=1e-3)
