@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
+import zmq
 from conftest import ROOT
 from test_daemon import collect, is_state, start
 
@@ -37,7 +42,69 @@ def test_listen_prints_one_json_object_a_line(endpoint: str) -> None:
     messages = [json.loads(line) for line in out.splitlines()]
     assert len(messages) == 20
     assert {message["topic"] for message in messages} <= {"faces", "status", "events"}
-    assert any(message["faces"] for message in messages if message["topic"] == "faces")
+    faces = [face for message in messages if message["topic"] == "faces" for face in message["faces"]]
+    assert faces
+    for face in faces:
+        landmarks, (x1, y1, x2, y2) = face["landmarks"], face["xyxy"]
+        assert (landmarks["n"], len(landmarks["xy"]), len(landmarks["score"])) == (68, 68, 68)
+        x, y = np.mean(landmarks["xy"], axis=0)
+        assert x1 < x < x2
+        assert y1 < y < y2
+
+
+def listened(endpoint: str, bodies: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """What `edgeface listen` prints of messages from somebody else."""
+    rogue = zmq.Context.instance().socket(zmq.XPUB)
+    rogue.setsockopt(zmq.LINGER, 0)
+    rogue.bind(endpoint)
+
+    def send() -> None:
+        assert rogue.poll(10_000)
+        for seq, body in enumerate(bodies):
+            payload = msgpack.packb({"schema": 1, "seq": seq, "run_id": "a"} | body)
+            rogue.send_multipart([b"edgeface/1/x/faces/", payload])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert main(["listen", endpoint, "--max-messages", str(len(bodies))]) == 0
+    sender.join()
+    rogue.close()
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_listen_prints_landmarks_as_numbers_and_other_bytes_as_text(
+    endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xy, score = np.array([1.237, 2, 300.5, -4], "<f4").tobytes(), np.array([0.12345, 1], "<f4").tobytes()
+    good = {"n": 2, "xy": xy, "score": score}
+    (message,) = listened(
+        endpoint, [{"faces": [{"landmarks": good, "more": b"\x01\xff"}], "landmarks": "none"}], capsys
+    )
+    (face,) = message["faces"]
+    assert face["landmarks"] == {"n": 2, "xy": [[1.24, 2], [300.5, -4]], "score": [0.1235, 1]}
+    assert face["more"] == "01ff"
+    assert message["landmarks"] == "none"  # a network's name, in status
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "printed"),
+    [
+        (b"\x01\x02", "0102"),
+        (7, 7),
+        (None, None),
+        ([b"\x01", {"n": 1}], ["01", {"n": 1}]),
+        ({}, {}),
+        ({"n": 2, "xy": b"\x01\x02", "score": b""}, {"n": 2, "xy": "0102", "score": ""}),
+        ({"n": 1, "xy": b"12345678", "score": "none"}, {"n": 1, "xy": b"12345678".hex(), "score": "none"}),
+        ({"n": True, "xy": b"\0" * 8, "score": b"\0" * 4}, {"n": 1, "xy": [[0, 0]], "score": [0]}),
+        ({"landmarks": {"landmarks": b"\x03"}}, {"landmarks": {"landmarks": "03"}}),
+    ],
+)
+def test_listen_prints_landmarks_that_are_none(
+    endpoint: str, capsys: pytest.CaptureFixture[str], landmarks: object, printed: object
+) -> None:
+    (message,) = listened(endpoint, [{"faces": [{"landmarks": landmarks}]}], capsys)
+    assert message["faces"] == [{"landmarks": printed}]
 
 
 def test_listen_to_one_topic(endpoint: str) -> None:
@@ -110,6 +177,26 @@ def test_a_scenario_runs_without_the_packages_of_the_backend(endpoint: str) -> N
     assert "scenario:crossing has ended" in done.stderr
 
 
+def test_networks_that_do_not_go_together_are_70(
+    make_onnx: Callable[..., Path], make_card: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_onnx({"xy": np.zeros((1, 5, 2), np.float32), "p": np.zeros((1, 5), np.float32)}, input_shape=[1, 1, 16, 16])
+    usual = {"task": "landmarks", "width": 16, "height": 16, "colour": "luma"}
+    eighty = str(make_card('type = "fpenet"', name="eighty", **usual))
+    for arguments, complaint in (
+        (["--landmarks", eighty], "eighty: for 80 points (decoder.points) expected outputs [1, 80, 2] and [1, 80], or"),
+        (["--landmarks", "edgeface-detector"], "edgeface-detector: expected a card with task landmarks, found detect"),
+        (["--detector", "edgeface-landmarks"], "edgeface-landmarks: a landmarks network cannot detect"),
+        (["--landmarks", "tao-fpenet-v3.0"], "its weights fpenet_v3.0.onnx are not in"),
+    ):
+        assert main(["run", *arguments]) == 70
+        (line,) = capsys.readouterr().err.splitlines()
+        assert complaint in line
+    assert main(["run", "--landmarks", "nobody"]) == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no network called 'nobody'" in line
+
+
 @pytest.mark.parametrize("interval", ["0", "-5", "--5", "often"])
 def test_a_wrong_keyframe_interval_is_78_in_one_line(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", f"--keyframe-interval={interval}"]) == 78
@@ -148,6 +235,10 @@ def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Cap
     assert report["frames"] == 30
     stages = report["stages_ms"]
     assert {"read", "infer: crop", "infer: network", "decode", "merge", "detect", "step", "publish"} <= set(stages)
+    within = {"landmarks", *(f"landmarks: {stage}" for stage in ("infer", "infer: crop", "infer: network", "decode"))}
+    assert within <= set(stages)
+    assert {stages[stage]["runs"] for stage in within} == {30}  # every frame has faces
+    assert stages["landmarks: infer: network"]["p50"] <= stages["landmarks"]["p50"] <= stages["step"]["p99"]
     assert stages["step"]["runs"] == 30
     assert stages["detect"]["runs"] == stages["merge"]["runs"] == 10
     assert stages["infer: network"]["p50"] <= stages["detect"]["p50"] <= stages["detect"]["p99"]
@@ -157,6 +248,12 @@ def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Cap
     assert report["mean_faces"] > 1
     for stage in stages:
         assert stage in out
+
+
+def test_bench_without_landmarks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bench, "import_times", lambda programs: {})
+    assert bench.main(["--frames", "1", "--warm-up", "1", "--landmarks", "none"]) == 0
+    assert "landmarks" not in capsys.readouterr().out
 
 
 def test_bench_refuses_a_source_that_ends_in_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,19 +14,23 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import ROOT, scrfd_outputs
-from fakes import FakeDetector, FakePublisher, FakeSource, detections, frame, tracker
+from fakes import FakeDetector, FakeEngine, FakeLandmarker, FakePublisher, FakeSource, detections, frame, tracker
 from test_source_contract import Mjpeg, write_pictures
 
 from edgeface import daemon
 from edgeface.client import Subscriber
 from edgeface.daemon import Health, Stop, loop
 from edgeface.errors import EngineError
+from edgeface.face_crops import pad
+from edgeface.landmarks import FaceLandmarker, make_landmark_decoder
+from edgeface.model_card import find_card
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
-from edgeface.values import Frame
+from edgeface.values import Frame, Landmarks
 
 RUN = [sys.executable, "-c", "import sys; from edgeface.cli import main; sys.exit(main())", "run"]
 
@@ -234,6 +238,48 @@ def test_a_detector_of_nan_is_degraded_on_the_bus(
     for topic, body in messages:
         if topic == "faces":
             assert (body["mode"], body["keyframe"]) == ("degraded", False)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+def test_landmarks_that_mean_nothing_are_degraded_on_the_bus_and_recover(number: float) -> None:
+    class Failing(FakeLandmarker):
+        def locate(self, frame: Frame, xyxy: np.ndarray) -> Landmarks:
+            xy = np.full((1, 5, 2), number if 2 <= frame.frame_id < 5 else 8, np.float32)
+            engine = FakeEngine({"xy": xy, "score": np.full((1, 5), 0.5, np.float32)}, (16, 16))
+            decode = make_landmark_decoder(card, engine.outputs, (16, 16))
+            return FaceLandmarker(engine, decode, pad, crop_scale=1.0, points=5).locate(frame, xyxy)
+
+    card = find_card("tao-fpenet-v3.0")
+    card = msgspec.structs.replace(card, decoder=msgspec.structs.replace(card.decoder, points=5))
+    source = FakeSource([frame(number) for number in range(8)])
+    pipeline, publisher, health = make_loop(source)
+    pipeline.landmarker = Failing()
+    loop(source, pipeline, publisher, health, Stop(), 0)
+    reason = "the landmarks of 1 faces mean nothing (NaN, infinite or absurd)"
+    assert told(publisher)[1:4] == [("ready", ""), ("degraded", reason), ("ready", "")]
+    for body in publisher.bodies("faces"):
+        (face,) = body["faces"]
+        assert ("landmarks" in face) == (not 2 <= body["frame_id"] < 5)
+
+
+def test_a_landmark_network_of_nan_is_degraded_on_the_bus(
+    make_onnx: Callable[..., Path], make_card: Callable[..., Path], endpoint: str
+) -> None:
+    outputs = {"xy": np.full((1, 5, 2), np.nan, np.float32), "score": np.ones((1, 5), np.float32)}
+    make_onnx(outputs, input_shape=[1, 1, 16, 16])
+    card = make_card('type = "fpenet"\npoints = 5', task="landmarks", width=16, height=16, colour="luma")
+    with Subscriber(endpoint) as bus:
+        process = start("--landmarks", str(card), "--source", "demo:?loop=1", "--endpoint", endpoint)
+        messages = collect(bus, is_state("degraded"))
+        messages += collect(bus, lambda topic, body: topic == "faces" and body["faces"])
+        process.terminate()
+        assert process.wait(5) == 0
+    status = next(body for topic, body in messages if is_state("degraded")(topic, body))
+    assert "the landmarks of 3 faces mean nothing" in status["reason"]
+    assert status["landmarks"] == "net"
+    for face in messages[-1][1]["faces"]:
+        assert face["source"] in ("detector", "predicted")
+        assert "landmarks" not in face
 
 
 def test_a_camera_that_goes_and_comes_back_is_told(tmp_path: Path, endpoint: str) -> None:

@@ -716,11 +716,12 @@ def test_who_proves_to_have_left_takes_its_landmarks_along() -> None:
 
 
 def test_signals_are_derived_from_the_landmarks_of_the_frame_and_from_calm_ones() -> None:
-    jitter = 2.0
+    jitter, still = 2.0, landmarks(np.array([BOX], np.float32))
     told = Told()
     steps = holding(
-        FakeDetector(detections(BOX)),
-        lambda now, found: replace(found, xy=found.xy + jitter * (now.frame_id % 2)),
+        FakeDetector(detections(BOX), detections((103, 100, 160, 180)), detections(BOX)),
+        lambda now, _: replace(still, xy=still.xy + jitter * (now.frame_id % 2)),
+        interval=1,
         signals=told,
         smoother=FaceSmoother(),
         hold=False,
@@ -730,13 +731,13 @@ def test_signals_are_derived_from_the_landmarks_of_the_frame_and_from_calm_ones(
         shown = frame(number)
         body = faces(steps.step(shown))
         (face,) = body["faces"]
-        raw = landmarks(np.array([BOX], np.float32)).xy + jitter * (number % 2)
+        raw = still.xy + jitter * (number % 2)
         np.testing.assert_allclose(told.landmarks.xy, raw, atol=0.01)
         assert 0.1 < np.abs(told.calm.xy - raw).mean() < 1.9
         np.testing.assert_array_equal(landmark_points(face["landmarks"]), told.calm.xy[0])
         np.testing.assert_array_equal(told.calm.score, told.landmarks.score)
         assert told.frame is shown
-        assert told.tracks.xyxy[0].tolist() == face["xyxy"]
+        assert told.tracks.xyxy[0].tolist() == face["xyxy"] != steps.landmarker.asked[-1][0].tolist()
         assert face["eyes"] == {"right": 0.25, "left": 0.25}
         assert set(body["timing_us"]) == {"faces", "landmarks", "signals"}
 
