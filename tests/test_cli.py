@@ -253,7 +253,9 @@ def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Cap
 def test_bench_without_landmarks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(bench, "import_times", lambda programs: {})
     assert bench.main(["--frames", "1", "--warm-up", "1", "--landmarks", "none"]) == 0
-    assert "landmarks" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "landmarks none" in out
+    assert "landmarks: infer" not in out
 
 
 def test_bench_refuses_a_source_that_ends_in_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
