@@ -7,9 +7,8 @@ face's shape, and another one in every crop. docs/tracking.md has the measuremen
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeface.boxes import around, iou
+from edgeface.boxes import around
 from edgeface.values import DETECTOR, F32, F64, I64, Bool, Landmarks, Tracks
 
 MAX_CHANGE = 0.2  # how far points may have moved (root mean square), in their spread, after the best similarity
@@ -39,11 +38,13 @@ class LandmarkHold:
     def learn(self, tracks: Tracks, landmarks: Landmarks) -> None:
         """After a look: the faces and their landmarks, row by row."""
         seen = (tracks.source == DETECTOR) & np.isfinite(landmarks.score[:, 0])
-        track_id, xy = tracks.track_id[seen], landmarks.xy[seen].astype(np.float64)
-        low, high = np.split(tracks.xyxy[seen, None].astype(np.float64), 2, axis=2)
+        track_id, xyxy = tracks.track_id[seen], tracks.xyxy[seen].astype(np.float64)
+        xy = landmarks.xy[seen].astype(np.float64)
         centre, spread = _places(xy)
-        box = np.stack([(low + high) / 2 - centre, np.broadcast_to(high - low, centre.shape)], axis=2) / spread
-        _, now, then = np.intersect1d(track_id, self._track_id, assume_unique=True, return_indices=True)
+        box = np.empty((len(xy), 2, 2, 2))
+        box[:, :, 0] = ((xyxy[:, None, :2] + xyxy[:, None, 2:]) / 2 - centre) / spread[:, :, 0]
+        box[:, :, 1] = (xyxy[:, None, 2:] - xyxy[:, None, :2]) / spread[:, :, 0]
+        now, then = (track_id[:, None] == self._track_id).nonzero()
         box[now] = self._box[then] + (box[now] - self._box[then]) * _BOX_WEIGHT
         self._track_id, self._xy, self._box = track_id, xy, box
         self._score = landmarks.score[seen].mean(axis=1, dtype=np.float64)
@@ -55,7 +56,7 @@ class LandmarkHold:
         Boxes of faces not trusted mean nothing. Faces that touch another are not counted as trusted until now.
         """
         trusted, xyxy = np.zeros(len(tracks.track_id), bool), tracks.xyxy.copy()
-        _, now, then = np.intersect1d(tracks.track_id, self._track_id, assume_unique=True, return_indices=True)
+        now, then = (tracks.track_id[:, None] == self._track_id).nonzero()
         if not len(now):
             return trusted, xyxy, 0
         xy, score = landmarks.xy[now].astype(np.float64), landmarks.score[now].mean(axis=1)
@@ -63,9 +64,7 @@ class LandmarkHold:
         growth, turn, change = _similarity(self._xy[then], xy)
         alike = (change < MAX_CHANGE) & (np.abs(turn) < MAX_TURN) & (score > MIN_SCORE * self._score[then])
         alike &= (growth < MAX_GROWTH) & (growth > 1 / MAX_GROWTH)
-        overlap = iou(xyxy, tracks.xyxy)
-        np.fill_diagonal(overlap, 0)
-        touched: Bool = np.any(overlap[now] > 0, axis=1)  # NaN, of a face without landmarks, touches nobody
+        touched = _touched(xyxy, tracks.xyxy)[now]
         trusted[now] = alike & ~touched
         lost = self._trusted[then] & ~alike & ~touched
         self._trusted[then] = trusted[now]
@@ -77,7 +76,9 @@ class LandmarkHold:
         centre = centre + box[:, :, 0] * spread[:, :, 0]
         size = box[:, :, 1] * spread[:, :, 0]
         off = centre[:, 1] - (expected[:, :2] + expected[:, 2:]) / 2
-        weight = np.minimum(np.hypot(*off.T) / np.sqrt(size[:, 1].prod(axis=1)) / _FAR_OFF, 1)[:, None]
+        weight = np.minimum(np.hypot(off[:, 0], off[:, 1]) / np.sqrt(size[:, 1, 0] * size[:, 1, 1]) / _FAR_OFF, 1)[
+            :, None
+        ]
         centre = centre[:, 0] + (centre[:, 1] - centre[:, 0]) * weight
         xyxy: F32 = around(centre, size[:, 0] + (size[:, 1] - size[:, 0]) * weight).astype(np.float32)
         return xyxy
@@ -89,27 +90,42 @@ def _places(xy: F64) -> tuple[F64, F64]:
     The extent stays in the middle of the face when a head turns, but gives way when the crop cuts the face; the mean
     does the contrary.
     """
-    low, high = np.min(xy, axis=1), np.max(xy, axis=1)
-    centre = np.stack([(low + high) / 2, xy.mean(axis=1)], axis=1)
-    spread = np.stack([np.hypot(*(high - low).T), np.sqrt(xy.var(axis=1).sum(axis=1))], axis=1)
+    axes = _axes(xy)
+    low, high, mean = np.min(axes, axis=2), np.max(axes, axis=2), axes.sum(axis=2) / xy.shape[1]
+    about, extent = axes - mean[:, :, None], high - low
+    centre, spread = np.empty((len(xy), 2, 2)), np.empty((len(xy), 2))
+    centre[:, 0], centre[:, 1] = (low + high) / 2, mean
+    spread[:, 0], spread[:, 1] = np.hypot(extent[:, 0], extent[:, 1]), np.sqrt(_dot(about, about) / xy.shape[1])
     return centre, np.maximum(spread, _TINY)[:, :, None, None]
+
+
+def _touched(xyxy: F32, others: F32) -> Bool:
+    """Which of the boxes [n, 4] overlap another row of `others` [n, 4]."""
+    near = np.maximum(xyxy[:, None, :2], others[:, :2]) < np.minimum(xyxy[:, None, 2:], others[:, 2:])
+    overlap: Bool = np.asarray(near[:, :, 0] & near[:, :, 1])
+    np.fill_diagonal(overlap, False)
+    return np.asarray(overlap.any(axis=1))
 
 
 def _similarity(before: F64, after: F64) -> tuple[F64, F64, F64]:
     """Growth and turn (radians) of the similarity that takes points [n, N, 2] best to others, and what it leaves [n].
 
-    What it leaves is the root mean square distance in the spread of `after`. Least squares (Umeyama 1991) in complex
-    numbers, where a similarity of the plane is one factor.
+    What it leaves is the root mean square distance in the spread of `after`. Least squares (Umeyama 1991); in complex
+    numbers a similarity of the plane is one factor, and what it leaves is what does not correlate.
     """
-    a, b = _complex(before), _complex(after)
-    factor = (b * a.conj()).sum(axis=1) / np.maximum((np.abs(a) ** 2).sum(axis=1), _TINY)
-    left = np.sqrt((np.abs(b - factor[:, None] * a) ** 2).mean(axis=1))
-    spread = np.sqrt((np.abs(b) ** 2).mean(axis=1))
-    return np.abs(factor), np.angle(factor), left / np.maximum(spread, _TINY)
+    a, b = (axes - axes.sum(axis=2, keepdims=True) / axes.shape[2] for axes in (_axes(before), _axes(after)))
+    along, across = _dot(a, b), _dot(a[:, :1], b[:, 1:]) - _dot(a[:, 1:], b[:, :1])
+    of_a, of_b = np.maximum(_dot(a, a), _TINY), _dot(b, b)
+    growth = np.hypot(along, across) / of_a
+    left = np.maximum(of_b - growth**2 * of_a, 0)
+    return growth, np.arctan2(across, along), np.sqrt(left / np.maximum(of_b, _TINY))
 
 
-def _complex(xy: F64) -> NDArray[np.complex128]:
-    """Points [n, N, 2] as complex numbers about their mean."""
-    numbers: NDArray[np.complex128] = xy[:, :, 0] + 1j * xy[:, :, 1]
-    centred: NDArray[np.complex128] = numbers - numbers.mean(axis=1, keepdims=True)
-    return centred
+def _axes(xy: F64) -> F64:
+    """Points [n, N, 2] as [n, 2, N]: sums along the last axis are several times faster."""
+    return np.ascontiguousarray(xy.transpose(0, 2, 1))
+
+
+def _dot(a: F64, b: F64) -> F64:
+    """Sums [n] of products of arrays [n, k, N]."""
+    return np.asarray(np.einsum("nkp,nkp->n", a, b))

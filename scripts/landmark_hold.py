@@ -96,18 +96,30 @@ def mean(figures: list[Figures]) -> Figures:
     return Figures(*np.mean(table, axis=0).tolist())
 
 
-def _nobody(a: Any, b: Any) -> F64:
-    return np.zeros((len(a), len(b)))
+def _nobody(xyxy: F32, others: F32) -> Bool:
+    return np.zeros(len(xyxy), bool)
 
 
-RULES: dict[str, dict[str, float | Callable[..., Any]]] = {  # what stands in edgeface.holding instead
+_Change = dict[str, float | Callable[..., Any]]  # names in edgeface.holding, and what stands there instead
+_ANY_CHANGE: _Change = {"MAX_CHANGE": np.inf}
+_ANY_GROWTH: _Change = {"MAX_GROWTH": np.inf}
+_ANY_TURN: _Change = {"MAX_TURN": np.inf}
+_ANY_SCORE: _Change = {"MIN_SCORE": 0.0}
+_TOUCHED: _Change = {"_touched": _nobody}
+RULES: dict[str, _Change] = {
     "as it is": {},
-    "any change of shape": {"MAX_CHANGE": np.inf},
-    "any growth": {"MAX_GROWTH": np.inf},
-    "any turn": {"MAX_TURN": np.inf},
-    "any score": {"MIN_SCORE": 0.0},
-    "also when touched": {"iou": _nobody},
-    "all of these": {"MAX_CHANGE": np.inf, "MAX_GROWTH": np.inf, "MAX_TURN": np.inf, "MIN_SCORE": 0.0, "iou": _nobody},
+    "any change of shape": _ANY_CHANGE,
+    "any growth": _ANY_GROWTH,
+    "any turn": _ANY_TURN,
+    "any score": _ANY_SCORE,
+    "also when touched": _TOUCHED,
+    "all of these": {
+        "MAX_CHANGE": np.inf,
+        "MAX_GROWTH": np.inf,
+        "MAX_TURN": np.inf,
+        "MIN_SCORE": 0.0,
+        "_touched": _nobody,
+    },
 }
 
 

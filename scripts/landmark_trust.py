@@ -172,9 +172,9 @@ def _tracks(track_id: I64, xyxy: F32, source: int) -> Tracks:
 
 
 def _scaled(box: F64, scale: float) -> F64:
-    scaled: F64 = around((box[None, :2] + box[None, 2:]) / 2, (box[None, 2:] - box[None, :2]) * scale)
-    box: F64 = scaled[0]
-    return box
+    low, high = np.split(box, 2)
+    half = (high - low) / 2 * scale
+    return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half])
 
 
 def _overlap(a: F64, b: F64) -> float:
