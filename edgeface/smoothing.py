@@ -44,33 +44,38 @@ class FaceSmoother:
         self._still_motion, self._full_motion = still_motion, full_motion
         self._now_ns = 0
         self._track_id: I64 = np.zeros(0, np.int64)  # of the faces published last
-        self._box: F64 = np.zeros((0, 2, 2))  # [n, centre or size, x or y]
+        self._shape: F64 = np.zeros((0, 2, 2))  # [n, 2 + N, 2] centre, size (x, y), landmarks
         self._score: F32 = np.zeros(0, np.float32)
-        self._xy: F64 = np.zeros((0, 0, 2))  # [n, N, 2] landmarks
 
     def smooth(self, tracks: Tracks, landmarks: F32, capture_ns: int) -> tuple[Tracks, F32]:
-        """`tracks` with calmer boxes and scores, and calmer landmarks [n, N, 2]. Call it once for every frame."""
-        xy = landmarks.astype(np.float64)
-        low, high = np.split(tracks.xyxy.astype(np.float64), 2, axis=1)
-        box, score = np.stack([(low + high) / 2, high - low], axis=1), tracks.score.copy()
+        """`tracks` with calmer boxes and scores, and calmer landmarks [n, N, 2]. Call it once for every frame.
+
+        N may be 0; then there need be no row for each face.
+        """
+        shape, score = np.empty((len(tracks.track_id), 2 + landmarks.shape[1], 2)), tracks.score.copy()
+        low, high = tracks.xyxy[:, :2].astype(np.float64), tracks.xyxy[:, 2:].astype(np.float64)
+        shape[:, 0], shape[:, 1] = (low + high) / 2, high - low
+        if landmarks.shape[1]:
+            shape[:, 2:] = landmarks
         before_ns, self._now_ns = self._now_ns, capture_ns
-        if capture_ns >= before_ns:
+        now = last = np.arange(len(shape))
+        if not np.array_equal(tracks.track_id, self._track_id):
             _, now, last = np.intersect1d(tracks.track_id, self._track_id, assume_unique=True, return_indices=True)
+        if capture_ns >= before_ns and len(now):
             step = (capture_ns - before_ns) / 1e9 / FRAME_S
-            size = box[now, 1].max(axis=1)[:, None]
+            size = np.max(shape[now, 1], axis=1)[:, None]
             motion = tracks.velocity[now] * FRAME_S
-            speed = np.hypot(*motion.T)[:, None] / size
+            speed = np.hypot(motion[:, 0], motion[:, 1])[:, None] / size
             even = motion * np.minimum(speed / self._still_motion, 1) * step
-            moved = self._box[last]
-            moved[:, 0] += even
-            box[now] = self._drawn(moved, box[now], size, speed * [1, 0], step)
-            if len(now) and xy.shape[1]:
-                points = self._drawn(self._xy[last] + even[:, None], xy[now], size, speed, step)
-                xy[now] = np.where(np.isnan(points), xy[now], points)  # no landmarks before
+            moves = np.ones((shape.shape[1], 1))
+            moves[1] = 0  # a size stays
+            moved = self._shape[last] + even[:, None] * moves
+            drawn = self._drawn(moved, shape[now], size, speed * moves[:, 0], step)
+            shape[now] = np.where(np.isnan(drawn), shape[now], drawn)  # no landmarks before
             score[now] = self._score[last] + (score[now] - self._score[last]) * (1 - (1 - self._still_weight) ** step)
-        self._track_id, self._box, self._score, self._xy = tracks.track_id.copy(), box, score, xy
-        xyxy = around(box[:, 0], box[:, 1]).astype(np.float32)
-        return replace(tracks, xyxy=xyxy, score=score.copy()), xy.astype(np.float32)
+        self._track_id, self._shape, self._score = tracks.track_id.copy(), shape, score
+        xyxy = around(shape[:, 0], shape[:, 1]).astype(np.float32)
+        return replace(tracks, xyxy=xyxy, score=score.copy()), shape[:, 2:].astype(np.float32)
 
     def _drawn(self, moved: F64, now: F64, size: F64, speed: F64, step: float) -> F64:
         """Points [n, k, 2] drawn from where they have moved to where they are now, of faces of `size` [n, 1]."""
