@@ -150,4 +150,5 @@ def crop_mapping(crops: F32, input_size: tuple[int, int]) -> tuple[F32, F32]:
     For points take the first two columns. Each row is for boxes found in that one of `crops` [n, 4].
     """
     scale = np.divide(crops[:, 2:] - crops[:, :2], input_size, dtype=np.float32)
-    return np.tile(scale, 2), np.tile(crops[:, :2], 2)
+    corner = crops[:, :2]
+    return np.concatenate([scale, scale], axis=1), np.concatenate([corner, corner], axis=1)
