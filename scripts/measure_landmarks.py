@@ -188,11 +188,15 @@ def cost_text(report: Table) -> str:
         "|---" * (len(counts) + 1) + "|",
     ]
     lines += [f"| {stage} | {' | '.join(_us(row, stage) for row in rows)} |" for stage in stages]
-    lines += ["", f"| outside inference, us a face (budget {BUDGET_US}) | {' | '.join(counts)} |"]
+    lines += ["", f"| us a face outside inference, budget {BUDGET_US} (caches warm) | {' | '.join(counts)} |"]
     lines.append("|---" * (len(counts) + 1) + "|")
     for px in dict.fromkeys(row["size_px"] for row in report["us"]):
-        each = [row["outside inference"] / row["faces"] for row in report["us"] if row["size_px"] == px]
-        lines.append(f"| {px} px | {' | '.join(f'{us:.0f}' for us in each)} |")
+        each = [
+            f"{row['outside inference'] / row['faces']:.0f} ({row['locate again, network left out'] / row['faces']:.0f})"
+            for row in report["us"]
+            if row["size_px"] == px
+        ]
+        lines.append(f"| {px} px | {' | '.join(each)} |")
     return "\n".join([*lines, ""])
 
 
