@@ -172,7 +172,7 @@ class Chain:
         def run(tensor: F32) -> dict[str, NDArray[Any]]:
             begun = time.perf_counter_ns()
             outputs = network(tensor)
-            us["run in locate"] = (time.perf_counter_ns() - begun) / 1000
+            us["run in locate"] = us.get("run in locate", 0) + (time.perf_counter_ns() - begun) / 1000
             return outputs
 
         with self._network(run):
