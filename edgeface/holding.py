@@ -100,7 +100,7 @@ def _places(xy: F64) -> tuple[F64, F64]:
 
 
 def _touched(xyxy: F32, others: F32) -> Bool:
-    """Which of the boxes [n, 4] overlap another row of `others` [n, 4]."""
+    """Which of the boxes [n, 4] overlap another row of `others` [n, 4]; NaN, of a face without landmarks, none."""
     near = np.maximum(xyxy[:, None, :2], others[:, :2]) < np.minimum(xyxy[:, None, 2:], others[:, 2:])
     overlap: Bool = np.asarray(near[:, :, 0] & near[:, :, 1])
     np.fill_diagonal(overlap, False)
