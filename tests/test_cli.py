@@ -19,7 +19,7 @@ from test_daemon import collect, is_state, start
 
 from edgeface import __version__, bench
 from edgeface.boxes import iou
-from edgeface.cli import main
+from edgeface.cli import _printable, main
 from edgeface.client import Subscriber
 from edgeface.scenario.scenes import make_scene
 
@@ -266,6 +266,12 @@ def test_bench_refuses_a_source_that_ends_in_the_warm_up(capsys: pytest.CaptureF
 def test_bench_refuses_an_unwritable_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["--frames", "1", "--warm-up", "1", "--json", "/proc/x"]) == 78
     assert "cannot write the figures" in capsys.readouterr().err
+
+
+def test_listen_prints_landmarks_of_another_form_as_they_are() -> None:
+    wrong = {"n": 2, "xy": b"\x00\x01", "score": b""}
+    printed = json.loads(json.dumps(_printable({"faces": [{"landmarks": wrong}], "landmarks": b"\xff"})))
+    assert printed == {"faces": [{"landmarks": {"n": 2, "xy": "0001", "score": ""}}], "landmarks": "ff"}
 
 
 def test_listening_to_nonsense_is_78(capsys: pytest.CaptureFixture[str]) -> None:
