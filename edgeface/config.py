@@ -16,8 +16,8 @@ from edgeface.errors import ConfigError
 Share = Annotated[float, Meta(ge=0, le=1)]
 Inner = Annotated[float, Meta(gt=0, lt=1)]
 Side = Annotated[int, Meta(ge=32, le=8192)]
-Focal = Annotated[float, Meta(gt=0, le=1e6)]
-Centre = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Focal = Annotated[float, Meta(ge=1, le=1e6)]  # pixels
+Middle = Annotated[float, Meta(ge=-1e6, le=1e6)]  # pixels
 Count = Annotated[int, Meta(ge=1, le=8)]
 
 
@@ -64,7 +64,7 @@ class LandmarksConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pose: bool = False
     eyes: bool = False
     quality: bool = False
-    camera_matrix: tuple[Focal, Focal, Centre, Centre] | None = None  # fx, fy, cx, cy; None: by the field of view
+    camera_matrix: tuple[Focal, Focal, Middle, Middle] | None = None  # fx, fy, cx, cy; None: by the field of view
     horizontal_fov_deg: Annotated[float, Meta(ge=5, le=170)] = 60.0
 
 
