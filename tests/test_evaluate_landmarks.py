@@ -274,6 +274,14 @@ def test_a_tile_shows_the_points_where_the_picture_has_them() -> None:
     assert (column, row) == pytest.approx(tuple(expected), abs=0.5)
 
 
+def test_a_tile_of_a_large_face_shows_the_mean_of_its_pixels() -> None:
+    """In a picture that is wider than OpenCV warps."""
+    frame = Frame(0, 0, 40_000, 600, "bgr8", np.zeros((600, 40_000, 3), np.uint8))
+    frame.pixels[:, ::2] = 255
+    tile = sheet.tile(frame, np.array([[39_000.0, 50.0], [39_500.0, 550.0]]), np.full((2, 2), np.nan), "large")
+    assert (np.abs(tile[120, 40:200].astype(int) - 127) < 3).all()
+
+
 def test_the_sheet_shows_the_worst_first_and_the_missed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = demo_labels()[:2]
     truth = np.concatenate([picture.xy for picture in pictures])

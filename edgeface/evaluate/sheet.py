@@ -8,14 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgeface.cpu.crop import Cropper
 from edgeface.errors import ConfigError
 from edgeface.landmark_metrics import points_box
+from edgeface.model_card import Input
 from edgeface.values import F64, U8, Frame
 
 MOST_FACES = 60
 _COLUMNS, _SIDE, _LINE = 6, 240, 18  # pixels of a face, and of the text below it
 _ROOM = 1.3  # a face's part of the picture, in longer sides of the box round its points
 _TRUE, _PLACED, _BETWEEN, _TEXT, _GROUND = (80, 220, 80), (60, 60, 255), (200, 200, 200), (230, 230, 230), (40, 40, 40)
+_INPUT = Input(_SIDE, _SIDE, colour="bgr", padding=_GROUND[0])
 _SHIFT = 4  # bits of a pixel that OpenCV draws with
 
 
@@ -26,11 +29,10 @@ def tile(frame: Frame, truth: F64, placed: F64, caption: str) -> U8:
     side = max(_ROOM * float(np.max(box[2:] - box[:2])), 1.0)
     scale = _SIDE / side
     corner = (box[:2] + box[2:]) / 2 - side / 2
-    # the middle of pixel i is i + 0.5 in the frame and in the tile
-    forth = np.column_stack([np.eye(2) * scale, (0.5 - corner) * scale - 0.5])
+    crop = Cropper(_INPUT, (_SIDE, _SIDE))(frame, np.array([[*corner, *(corner + side)]], np.float32))[0]
     picture = np.full((_SIDE + _LINE, _SIDE, 3), _GROUND, np.uint8)
-    flags = cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA
-    picture[:_SIDE] = cv2.warpAffine(frame.pixels, forth, (_SIDE, _SIDE), flags=flags, borderValue=_GROUND)
+    picture[:_SIDE] = crop.transpose(1, 2, 0)
+    # the middle of pixel i is i + 0.5 in the frame and in the tile
     true_at, placed_at = (((xy - corner) * scale - 0.5) * 2**_SHIFT for xy in (truth, placed))
     for true_point, placed_point in zip(true_at, placed_at, strict=True):
         a = round(true_point[0]), round(true_point[1])
