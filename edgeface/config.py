@@ -223,9 +223,12 @@ def unpaced(uri: str) -> str:
 
 
 def _exists(path: str) -> bool:
-    """Whether there is such a file. Raises ConfigError for `~somebody` whom nobody knows."""
+    """Whether there is such a file. Raises ConfigError for `~somebody` whom nobody knows, and what is not UTF-8."""
     try:
+        path.encode()  # OpenCV ends the program at a name that is not
         return Path(path).expanduser().exists()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"source {path!r}: expected a name in UTF-8") from error
     except OSError:  # a URL may be longer than a file's name
         return False
     except RuntimeError as error:

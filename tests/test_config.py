@@ -133,6 +133,12 @@ def test_source_uris(uri: str, kind: str, target: str) -> None:
     assert (parsed.kind, parsed.target) == (kind, target)
 
 
+@pytest.mark.parametrize("uri", ["film\udcff.mp4", "rtsp://cam/\udcff", "images:\udcff/*.png"])
+def test_a_source_that_opencv_would_crash_at(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"udcff.*': expected a name in UTF-8"):
+        parse_source(uri)
+
+
 def test_a_stream_may_have_a_long_name() -> None:
     uri = f"http://cam/mjpeg?token={'x' * 5000}"
     assert parse_source(uri).target == uri

@@ -293,6 +293,10 @@ def test_a_picture_that_is_none(tmp_path: Path) -> None:
     put(tmp_path, "a.png", b"\x89PNG\r\n\x1a\n nothing")
     with pytest.raises(ConfigError, match=r"a.png: not a picture that OpenCV can read"):
         list(frames(read_labels(put(tmp_path, "a.pts", pts()))))
+    (tmp_path / "a.png").rename(tmp_path / "a\udcff.png")  # as Python names the byte 255; OpenCV would crash
+    with pytest.raises(ConfigError, match=r"not a picture that OpenCV can read"):
+        list(frames(read_labels((tmp_path / "a.pts").rename(tmp_path / "a\udcff.pts"))))
+    put(tmp_path, "a.pts", pts())
     put(tmp_path, "a.png", "P6\n100000 100000\n255\n")  # more pixels than OpenCV takes
     with pytest.raises(ConfigError, match=r"a.png: not a picture that OpenCV can read"):
         list(frames(read_labels(tmp_path / "a.pts")))

@@ -235,6 +235,12 @@ def test_a_picture_that_claims_an_absurd_size_is_passed_over(tmp_path: Path) -> 
     assert len(read_all(open_source(parse_source(f"images:{folder}/*.png?pace=0")))) == 1
 
 
+def test_a_picture_whose_name_is_not_utf8_is_passed_over(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path, 2)
+    (folder / "000.png").rename(folder / "0\udcff.png")  # as Python names the byte 255; OpenCV would crash
+    assert len(read_all(open_source(parse_source(f"images:{folder}/*.png?pace=0")))) == 1
+
+
 def test_pictures_of_all_kinds_are_read_as_colour(tmp_path: Path) -> None:
     grey, half = np.full((48, 64), 128, np.uint8), np.full((48, 64), 128 * 257, np.uint16)
     alpha = cv2.merge([grey, grey, grey, np.zeros_like(grey)])

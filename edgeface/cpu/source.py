@@ -90,10 +90,7 @@ def _pictures(uri: SourceUri) -> Film:
     def frames() -> Iterator[Frame]:
         count = 0
         for path in paths:
-            try:
-                picture = cv2.imread(path, cv2.IMREAD_COLOR)
-            except cv2.error:  # a size beyond OpenCV's limit
-                picture = None
+            picture = read_picture(path)
             if picture is None:
                 log.warning("%s: not a picture that OpenCV can read; passed over", path)
                 continue
@@ -103,6 +100,15 @@ def _pictures(uri: SourceUri) -> Film:
             raise SourceError(f"{pattern}: none of {len(paths)} files is a picture that OpenCV can read")
 
     return Film(uri.target, fps, frames)
+
+
+def read_picture(path: str) -> Picture | None:
+    """The picture in that file as 8-bit BGR, turned as its EXIF says; None when OpenCV cannot read it."""
+    try:
+        path.encode()  # OpenCV ends the program at a name that is not UTF-8
+        return cv2.imread(path, cv2.IMREAD_COLOR)
+    except (UnicodeEncodeError, cv2.error):  # the latter: a size beyond OpenCV's limit
+        return None
 
 
 def _frame(picture: Picture, number: int, time_ns: int, clock: str, origin: str) -> Frame:

@@ -91,12 +91,9 @@ def frames(pictures: Sequence[LabelledPicture]) -> Iterator[tuple[Frame, Labelle
 
 
 def _frame(path: Path) -> Frame:
-    import cv2
+    from edgeface.cpu.source import read_picture
 
-    try:
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # a size beyond OpenCV's limit
-        pixels = None
+    pixels = read_picture(str(path))
     if pixels is None:
         raise ConfigError(f"{path}: not a picture that OpenCV can read")
     height, width = pixels.shape[:2]
