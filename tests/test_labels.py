@@ -17,6 +17,7 @@ from edgeface.errors import ConfigError
 from edgeface.evaluate.labels import LabelledPicture, demo_labels, frames, read_labels
 
 POINTS = [(10.0, 20.0), (30.25, 22.0), (20.0, 45.5)]
+FLAT = [(float(i), 20.0 if i < 68 else float(i)) for i in range(80)]  # but for the pupils and ears
 COORDINATES = st.integers(-4000, 4000).map(lambda quarter: quarter / 4)
 SHAPES = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=2, max_size=8).filter(
     lambda points: all(len(set(axis)) > 1 for axis in zip(*points, strict=True))
@@ -208,6 +209,7 @@ def test_damaged_labels_are_refused_or_read(kind: str, at: int, gone: int, put_i
         ("a.json", tao(fiducials(), face_box(1, 1, 9, -1)), "expected a box with a width and a height above 0"),
         ("a.json", tao(fiducials(), face_box(1, 1, 0, 9)), "expected a box with a width and a height above 0"),
         ("a.json", tao(fiducials(), {"class": "FaceBbox"}), "face_tight_bboxx: expected a number of pixels"),
+        ("a.json", tao(fiducials(FLAT)), "its points are not spread over a face"),
         ("a.xml", "", "not XML: no element found"),
         ("a.xml", dlib(dlib_box())[:-30], "not XML"),
         ("a.xml", "<?xml version='1.0' encoding='klingon'?><a/>", "not XML"),
