@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeface import __version__
-from edgeface.cli import add_pipeline_arguments, guarded, overrides
+from edgeface.cli import add_pipeline_arguments, guarded, overrides, positive, write_texts
 from edgeface.config import Config, load_config
 from edgeface.errors import CameraError, ConfigError, EndOfStream
 from edgeface.parts import build
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The `edgeface-bench` program."""
     parser = argparse.ArgumentParser(prog="edgeface-bench", description="Time the pipeline, stage by stage.")
     add_pipeline_arguments(parser)
-    parser.add_argument("--frames", type=_positive, default=300, metavar="N", help="frames to measure (default 300)")
-    parser.add_argument("--warm-up", type=_positive, default=30, metavar="N", help="frames not measured (default 30)")
+    parser.add_argument("--frames", type=positive, default=300, metavar="N", help="frames to measure (default 300)")
+    parser.add_argument("--warm-up", type=positive, default=30, metavar="N", help="frames not measured (default 30)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(verb_function=_bench)
     return guarded(parser, arguments)
@@ -50,11 +50,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, demo | overrides(arguments))
     report = measure(config, arguments.frames, arguments.warm_up)
     print(table(report))
-    if arguments.json is not None:
-        try:
-            arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-        except OSError as error:
-            raise ConfigError(f"{arguments.json}: cannot write the figures: {error.strerror}") from error
+    write_texts([(arguments.json, json.dumps(report, indent=1) + "\n")])
     return 0
 
 
@@ -210,9 +206,3 @@ def table(report: dict[str, Any]) -> str:
         f"resident {report['resident_mb']['now']} MB (peak {report['resident_mb']['peak']} MB)",
     ]
     return "\n".join(lines)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)

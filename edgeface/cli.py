@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what a crop is made from: the detector's box (default), the label's, the box round the true points",
     )
     landmarks.add_argument(
-        "--every", type=_positive, metavar="N", help="only every N-th picture (default: all; demo clip: 10)"
+        "--every", type=positive, metavar="N", help="only every N-th picture (default: all; demo clip: 10)"
     )
     landmarks.add_argument("--jitter", action="store_true", help="what moved and scaled boxes cost, too")
     landmarks.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet, worst faces first")
@@ -175,7 +175,7 @@ def _evaluate_tracking(arguments: argparse.Namespace) -> int:
             arguments.refuse("with --tracks nothing is run: only --truth, --max-frames and --json go with it")
         report, texts = tracking.of_files(arguments.truth, arguments.tracks, arguments.max_frames), []
     print(tracking.table(report))
-    _write([*texts, (arguments.json, json.dumps(report, indent=1) + "\n")])
+    write_texts([*texts, (arguments.json, json.dumps(report, indent=1) + "\n")])
     return 0
 
 
@@ -195,12 +195,12 @@ def _evaluate_landmarks(arguments: argparse.Namespace) -> int:
         sheet_path=arguments.sheet,
     )
     print(landmark_report.table(report))
-    _write([(arguments.json, json.dumps(report, indent=1) + "\n")])
+    write_texts([(arguments.json, json.dumps(report, indent=1) + "\n")])
     return 0
 
 
-def _write(texts: Sequence[tuple[Path | None, str]]) -> None:
-    """Each text into its file, if it has one."""
+def write_texts(texts: Sequence[tuple[Path | None, str]]) -> None:
+    """Each text into its file, if it has one. Raises ConfigError."""
     for path, text in texts:
         if path is not None:
             try:
@@ -231,7 +231,8 @@ def _interval(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() else text
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The whole number above 0 of an argument."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
     return int(text)

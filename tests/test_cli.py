@@ -265,7 +265,7 @@ def test_bench_refuses_a_source_that_ends_in_the_warm_up(capsys: pytest.CaptureF
 
 def test_bench_refuses_an_unwritable_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["--frames", "1", "--warm-up", "1", "--json", "/proc/x"]) == 78
-    assert "cannot write the figures" in capsys.readouterr().err
+    assert "/proc/x: cannot be written" in capsys.readouterr().err
 
 
 def test_listen_prints_landmarks_of_another_form_as_they_are() -> None:
