@@ -30,7 +30,7 @@ _REGIONS = {
     "ears": ("ears",),
 }
 # the box of the 68 points beside a face detector's: share of its longer side, and how much lower it lies in longer
-# sides of the detector's; measured on 43 photographed faces with SCRFD-500M, engines/edgeface-landmarks.md
+# sides of the detector's; measured on 43 photographed faces with SCRFD-500M: docs/evaluation.md
 _POINTS_SHARE, _POINTS_LOWER = 0.78, 0.13
 
 

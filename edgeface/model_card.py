@@ -51,7 +51,7 @@ class GridBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 class Fpenet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="fpenet"):
     """Facial landmarks: n points and their confidences on a face crop."""
 
-    points: Positive = 80
+    points: Annotated[int, Meta(ge=1, le=1000)] = 80  # more would not fit into a message of many faces
     crop_scale: Annotated[float, Meta(gt=0, le=4)] = 1.0  # side of the square crop / longer side of the box
     border: Literal["pad", "tao", "deepstream"] = "pad"  # what becomes of a crop at the frame's border: face_crops.py
     softargmax_beta: Annotated[float, Meta(gt=0, le=1000)] = 0.1  # of a network that gives raw heat maps

@@ -209,6 +209,7 @@ def test_damaged_labels_are_refused_or_read(kind: str, at: int, gone: int, put_i
         ("a.json", tao(fiducials(), face_box(1, 1, 9, -1)), "expected a box with a width and a height above 0"),
         ("a.json", tao(fiducials(), face_box(1, 1, 0, 9)), "expected a box with a width and a height above 0"),
         ("a.json", tao(fiducials(), {"class": "FaceBbox"}), "face_tight_bboxx: expected a number of pixels"),
+        ("a.json", tao(*[fiducials()] * 1001), "expected at most 1000 faces in a picture, found 1001"),
         ("a.json", tao(fiducials(FLAT)), "its points are not spread over a face"),
         ("a.xml", "", "not XML: no element found"),
         ("a.xml", dlib(dlib_box())[:-30], "not XML"),

@@ -55,6 +55,13 @@ def test_every_border_and_padding_can_be_written(make_card: Callable[..., Path],
     assert str(card.input.padding) == padding.strip('"')
 
 
+@pytest.mark.parametrize("points", [0, 1001])
+def test_a_number_of_points_that_no_message_holds(make_card: Callable[..., Path], points: int) -> None:
+    path = make_card(f'type = "fpenet"\npoints = {points}')
+    with pytest.raises(EngineError, match=r"at `\$.decoder.points`"):
+        load_card(path)
+
+
 def test_missing_weights_say_where_to_get_them_and_what_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         onnx_path(find_card("scrfd-34g", (str(tmp_path),)))

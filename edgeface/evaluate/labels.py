@@ -17,6 +17,7 @@ from edgeface.evaluate.tracking import DEMO, OPEN_SHARE, frames_of
 from edgeface.point_sets import NAMED, OUTER_EYE_CORNERS
 from edgeface.values import F64, Bool, Frame
 
+_MOST_FACES = 1000  # of a picture; all their crops are in memory at once
 _SUFFIXES = (*PICTURES, *(suffix.upper() for suffix in PICTURES))
 
 
@@ -129,6 +130,8 @@ def _picture(path: Path, faces: Sequence[LabelledFace]) -> LabelledPicture:
     """The faces of a picture as arrays, checked."""
     if not _is_file(path):
         raise ConfigError(f"{faces[0].where}: there is no picture {path}")
+    if len(faces) > _MOST_FACES:
+        raise ConfigError(f"{faces[0].where}: expected at most {_MOST_FACES} faces in a picture, found {len(faces)}")
     count = len(faces[0].xy)
     for face in faces:
         if len(face.xy) != count:
