@@ -146,6 +146,15 @@ def test_padding_is_made_anew_when_the_frame_changes_its_shape() -> None:
     assert (tensor[0, :, 32:] == 0).all()
 
 
+def test_padding_is_made_anew_when_there_are_more_crops() -> None:
+    cropper = Cropper(Input(64, 64, colour="bgr", padding=114), (64, 64))
+    crops = np.repeat(letterbox((64, 32), (64, 64)), 3, axis=0)
+    for count in (1, 3):
+        tensor = cropper(frame(0, 64, 32, np.full((32, 64, 3), 255, np.uint8)), crops[:count])
+        assert (tensor[:, :, :32] == 255).all()
+        assert (tensor[:, :, 32:] == 114).all()
+
+
 def test_several_crops_in_one_tensor() -> None:
     pixels = picture(200, 100)
     crops = np.array([[0, 0, 200, 100], [-20, 10, 60, 90], [150, 50, 230, 130]], np.float32)

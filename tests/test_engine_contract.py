@@ -118,6 +118,20 @@ def test_a_batch_is_its_crops_one_by_one() -> None:
             np.testing.assert_allclose(together[name][row], value[0], atol=1e-3)
 
 
+def test_its_pictures_are_the_means_of_the_colours_before_mean_and_scale(
+    make_onnx: Callable[..., Path], make_card: Callable[..., Path]
+) -> None:
+    make_onnx(scrfd_outputs())
+    card = load_card(make_card(extra="mean = [10.0, 20.0, 30.0]\nscale = 0.5\n"))
+    engine = open_engine(card, None, threads=1, spinning=False)
+    pixels = np.full((64, 128, 3), (30, 60, 120), np.uint8)
+    engine.infer(frame(0, 128, 64, pixels), np.array([[0, 0, 64, 64], [150, 0, 214, 64]], np.float32))
+    seen = engine.pictures()
+    assert (seen.shape, seen.dtype) == ((2, 64, 64), np.float32)
+    np.testing.assert_allclose(seen[0], 70, atol=1e-3)
+    np.testing.assert_allclose(seen[1], 0, atol=1e-3)  # padding
+
+
 @pytest.mark.parametrize(("count", "runs"), [(32, [32]), (33, [32, 1]), (70, [32, 32, 6])])
 def test_a_free_batch_is_no_larger_than_memory_allows(
     monkeypatch: pytest.MonkeyPatch, count: int, runs: list[int]
