@@ -122,7 +122,7 @@ def _label_boxes(picture: LabelledPicture) -> F64:
 
 
 def detected_boxes(detector: Detector, score_threshold: float, frame: Frame, picture: LabelledPicture) -> F64:
-    """Those that may begin a face; NaN for a face that is missed."""
+    """Those of at least `score_threshold`; NaN for a face that is missed."""
     try:
         seen = detector.detect(frame)
     except EngineError as error:
