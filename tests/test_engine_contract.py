@@ -17,6 +17,7 @@ from edgeface.boxes import letterbox
 from edgeface.cpu.engine import OnnxEngine, open_engine
 from edgeface.decoders import make_decoder
 from edgeface.errors import EngineError
+from edgeface.landmarks import make_landmark_decoder
 from edgeface.model_card import find_card, load_card
 from edgeface.seams import Engine
 
@@ -205,6 +206,37 @@ def test_outputs_without_a_batch_axis_follow_one_another(tmp_path: Path, make_ca
     np.testing.assert_allclose(found.xyxy, [[0 - 8, 8 - 8, 0 + 8, 8 + 8]], atol=1e-3)
 
 
+@pytest.mark.parametrize("pinned", ["outputs", "inside"])
+def test_a_free_batch_that_is_none_is_refused_before_two_faces_come(
+    tmp_path: Path, make_card: Callable[..., Path], pinned: str
+) -> None:
+    """Points that are the same whatever comes in, or a Reshape to one crop inside."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 64, 64])
+    values = [helper.make_tensor("one", TensorProto.INT64, [4], [1, 1, 64, 64])]
+    nodes = [helper.make_node("Reshape", ["x", "one"], ["y"])] if pinned == "inside" else []
+    nodes.append(helper.make_node("ReduceMean", ["y" if nodes else "x"], ["m"], axes=[0, 1, 2, 3], keepdims=0))
+    outputs = []
+    for name, shape in (("points", [1, 68, 2]), ("score", [1, 68])):
+        values.append(helper.make_tensor(f"{name}_0", TensorProto.FLOAT, shape, [1.0] * int(np.prod(shape))))
+        nodes.append(helper.make_node("Add", ["m", f"{name}_0"], [name]))
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    graph = helper.make_graph(nodes, "one", [x], outputs, values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    path = make_card('type = "fpenet"\npoints = 68', colour="luma")
+    path.write_text(path.read_text().replace('task = "detect"', 'task = "landmarks"'))
+    card = load_card(path)
+    with pytest.raises(EngineError, match=r"cannot run the network|expected .*found points \[0, 68, 2\]"):
+        engine = open_engine(card, None, threads=1, spinning=False)
+        make_landmark_decoder(card, engine.outputs, engine.input_size)
+
+
+def test_an_output_without_rows_is_refused(make_onnx: Callable[..., Path], make_card: Callable[..., Path]) -> None:
+    make_onnx({"number": np.float32(1).reshape(())})
+    with pytest.raises(EngineError, match="net.onnx: expected outputs with rows for each crop"):
+        open_engine(load_card(make_card()), None, threads=1, spinning=False)
+
+
 def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path, make_card: Callable[..., Path]) -> None:
     node = helper.make_node("SequenceConstruct", ["x"], ["s"])
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 64])
@@ -227,7 +259,7 @@ def test_a_network_that_fails_when_it_runs_is_refused(tmp_path: Path, make_card:
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(tmp_path / "net.onnx")
     )
-    with pytest.raises(EngineError, match="cannot run the network"):
+    with pytest.raises(EngineError, match="net.onnx: ONNX Runtime cannot run the network"):
         open_engine(load_card(make_card()), None, threads=1, spinning=False)
 
 

@@ -27,7 +27,7 @@ class OnnxEngine:
 
     def __init__(self, session: ort.InferenceSession, card: Card, input_size: tuple[int, int]) -> None:
         self.input_size = input_size
-        self._session = session
+        self._session, self._onnx = session, card.onnx
         self._input = session.get_inputs()[0].name
         self._names = [output.name for output in session.get_outputs()]
         batch = session.get_inputs()[0].shape[0]
@@ -36,10 +36,13 @@ class OnnxEngine:
         self.crop = Cropper(card.input, input_size)
         self._spec = card.input
         self._tensor: F32 = np.zeros((0, card.input.channels, input_size[1], input_size[0]), np.float32)
-        rows = self._batch if self._fixed else 1
-        blank = np.zeros((rows, card.input.channels, input_size[1], input_size[0]), np.float32)
+        # two faces show whether a free batch is one; whole frames come one at a time
+        rows = self._batch if self._fixed else 2 if card.task == "landmarks" else 1
+        blank = self.run(np.zeros((rows, *self._tensor.shape[1:]), np.float32))
+        if not all(out.ndim for out in blank.values()):
+            raise EngineError(f"{card.onnx}: expected outputs with rows for each crop, found a single number")
         self.outputs: Mapping[str, tuple[int, ...]] = {
-            name: (*(size // rows for size in out.shape[:1]), *out.shape[1:]) for name, out in self.run(blank).items()
+            name: (len(out) // rows, *out.shape[1:]) for name, out in blank.items()
         }
 
     def infer(self, frame: Frame, crops: F32) -> Mapping[str, NDArray[Any]]:
@@ -70,7 +73,7 @@ class OnnxEngine:
         try:
             outputs = self._session.run(self._names, {self._input: tensor})
         except Exception as error:  # ONNX Runtime's errors share no narrower base that Python sees
-            raise EngineError(f"ONNX Runtime cannot run the network: {one_line(error)[:300]}") from error
+            raise EngineError(f"{self._onnx}: ONNX Runtime cannot run the network: {one_line(error)[:300]}") from error
         return dict(zip(self._names, outputs, strict=True))
 
     def close(self) -> None:
