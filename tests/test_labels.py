@@ -283,7 +283,8 @@ def test_frames_of_pictures(tmp_path: Path) -> None:
     [
         [(500.0, 500.0), (520.0, 530.0)],  # a face beside the picture
         [(-20.0, 10.0), (-2.0, 30.0)],
-        [(-100.0, 20.0), (130.0, 30.0)],  # a point further out than the picture is wide
+        [(-100.0, 20.0), (120.0, 30.0)],  # a point further out than the picture is wide
+        [(-10.0, 20.0), (130.0, 30.0)],
     ],
 )
 def test_labels_of_another_picture(tmp_path: Path, points: list[tuple[float, float]]) -> None:
