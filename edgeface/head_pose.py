@@ -44,6 +44,7 @@ _OUTER_CORNERS_M = float(np.linalg.norm(POINTS[36] - POINTS[45]))
 
 _REFINEMENTS = 2  # a third changes nothing: docs/signals.md
 _SMALLEST = 3.0  # pixels between the outer eye corners of a face seen from the front
+_WIDEST = 100.0  # x / z or y / z: no flat picture shows what is 89.4 degrees beside the axis
 _FLATTEST = 0.5  # a plane squeezed more than this is no face: ratio of the scales along the head's two axes
 _WORST_FIT = 0.2  # of the distance of the outer eye corners; the worst of 1,125 rendered faces has 0.13
 _NEXT, _LAST = np.array([1, 2, 0]), np.array([2, 0, 1])
@@ -112,6 +113,7 @@ def _looks_like_a_face(rays: F64, smallest: float) -> Bool:
     size, area = aa + bb, np.sqrt(aa * bb - ab * ab)
     flat = 2 * _FLATTEST / (1 + _FLATTEST**2)
     usable: Bool = (2 * area > size * flat) & (size > 2 * (smallest / _OUTER_CORNERS_M) ** 2)
+    usable &= np.max(np.abs(rays), axis=(1, 2)) < _WIDEST
     return usable
 
 

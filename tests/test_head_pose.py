@@ -195,6 +195,11 @@ def test_a_face_as_small_as_numbers_go_is_no_face_either() -> None:
     assert np.isnan(head_poses(points, Camera(1, 1, 0, 0)).q).all()
 
 
+def test_a_face_further_beside_the_camera_than_equations_can_be_solved_is_none() -> None:
+    points = 1e12 * (np.nan_to_num(POINTS[None, :, :2]) + np.array([100.0, 30.0]))
+    assert np.isnan(head_poses(points.astype(np.float32), Camera(600, 600, 320, 240)).q).all()
+
+
 def test_a_face_upside_down_is_a_face() -> None:
     points = np.array([2 * CAMERA.cx, 2 * CAMERA.cy], np.float32) - golden_pixels(golden(), "true")[:1]
     straight = head_poses(golden_pixels(golden(), "true")[:1], CAMERA)

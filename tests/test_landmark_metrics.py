@@ -178,4 +178,5 @@ def test_moved_and_scaled_boxes(share: float, factor: float) -> None:
 @pytest.mark.parametrize(("off", "expected"), [(5.0, 0), (5.5, -1)])
 def test_a_detection_on_a_face_overlaps_it_by_three_tenths(off: float, expected: int) -> None:
     truth = np.array([[0, 0, 10, 10]], float)
-    assert metrics.matches(truth, truth + [off, 0, off, 0]).tolist() == [expected]  # IoU (10 - off) / (10 + off)
+    found = truth + np.array([off, 0, off, 0])  # IoU (10 - off) / (10 + off)
+    assert metrics.matches(truth, found).tolist() == [expected]
