@@ -49,7 +49,7 @@ class KeyframeSchedule:
         A look waits while looking would take more than its share of the time, but never longer than the ages above.
         """
         if self.interval is not None:
-            why = "interval" if now.age >= self.interval else "landmarks" if _doubtful(now) else ""
+            why = "interval" if now.age >= self.interval else "landmarks" if now.age >= 2 and now.doubted else ""
         else:
             why = next((name for name, age, applies in RULES if now.age >= age and applies(now, self)), "")
         budget = self.max_detector_share
@@ -68,15 +68,11 @@ def _stale(now: Situation, limit: KeyframeSchedule) -> bool:
     return now.age_s >= (limit.max_age_s if now.faces else limit.idle_age_s)
 
 
-def _doubtful(now: Situation) -> bool:
-    return now.doubted > 0 and now.age >= 2
-
-
 # why, how many frames after the last look at the earliest, and when
 RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...] = (
     ("stale", 1, _stale),
     ("new", 1, lambda now, _: now.tentative > 0),
-    ("landmarks", 2, lambda now, _: _doubtful(now)),
+    ("landmarks", 2, lambda now, _: now.doubted > 0),
     ("uncertain", 1, lambda now, limit: now.uncertainty > limit.max_uncertainty),
     ("travel", 1, lambda now, limit: now.travel > limit.max_travel),
     ("missed", 2, lambda now, _: now.missed > 0),

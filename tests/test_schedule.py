@@ -140,3 +140,12 @@ def test_light_and_noise_are_no_motion() -> None:
     assert moved_share(glimpse(), glimpse(level=160), NOBODY, FRAME) == 0
     noise = np.random.default_rng(0).integers(-15, 16, (36, 64))
     assert moved_share(glimpse(), (glimpse() + noise).astype(np.uint8), NOBODY, FRAME) == 0
+
+
+@pytest.mark.parametrize("interval", [None, 5])
+def test_doubted_landmarks_are_looked_at_but_not_on_two_frames_running(interval: int | None) -> None:
+    schedule = KeyframeSchedule(interval)
+    now = Situation(age=1, age_s=0.03, look_s=0.0, faces=1, doubted=1)
+    assert schedule.reason(now) == ""
+    assert schedule.reason(now._replace(age=2)) == "landmarks"
+    assert schedule.reason(now._replace(age=2, doubted=0)) == ""
