@@ -9,9 +9,10 @@ import lap
 import numpy as np
 
 from edgeface import kalman
-from edgeface.values import F64, I64, Bool
+from edgeface.values import F64, I64, Bool, Detections
 
 FRAME_S = 1 / 30
+_LARGEST_PX = 1e6
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,22 @@ class Motion:
     def slack_variance(self, unseen_s: F64) -> F64:
         """Of a face's centre about its path, for a size of 1, after `unseen_s` seconds; same shape."""
         return unseen_s * (self.slack**2 / FRAME_S)
+
+
+def sound(detections: Detections, low_score: float, max_faces: int) -> Detections:
+    """The detections that can be faces, at most `max_faces`."""
+    xyxy, score = detections.xyxy, detections.score
+    if not len(score):
+        return detections
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    usual = np.min(sides) > 0 and np.max(sides) < _LARGEST_PX and np.min(score) >= low_score  # NaN is never
+    if usual and len(score) <= max_faces:
+        return detections
+    keep = ((sides > 0) & (sides < _LARGEST_PX)).all(axis=1) & (score >= low_score)
+    (kept,) = keep.nonzero()
+    if len(kept) > max_faces:
+        kept = kept[np.argsort(-score[kept], kind="stable")[:max_faces]]
+    return Detections(xyxy[kept], score[kept], detections.keypoints[kept])
 
 
 def costs(state: F64, area: F64, unseen_s: F64, known: Bool, measured: F64, sure: Bool, motion: Motion) -> F64:

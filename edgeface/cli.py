@@ -221,7 +221,7 @@ def _printable(value: Any) -> Any:
 def _landmarks(value: Any) -> Any:
     try:
         points, scores = message.landmark_points(value), message.landmark_scores(value)
-    except (AttributeError, ValueError):  # of status, where it is the network's name; or not of this schema
+    except ValueError:  # of status, where it is the network's name; or not of this schema
         return _printable(value)
     rounded = [[round(x, 2), round(y, 2)] for x, y in points]
     return {"n": len(points), "xy": rounded, "score": [round(score, 4) for score in scores]}

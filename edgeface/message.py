@@ -83,18 +83,21 @@ def landmark_points(landmarks: dict[str, Any]) -> list[tuple[float, float]]:
 
     With NumPy the same is `numpy.frombuffer(landmarks["xy"], "<f4").reshape(-1, 2)`.
     """
-    xy, count = landmarks.get("xy"), landmarks.get("n")
-    if not isinstance(xy, bytes) or not isinstance(count, int) or len(xy) != count * 8:
-        raise ValueError("expected n points of 8 bytes each")
-    return list(struct.iter_unpack("<2f", xy))
+    return list(struct.iter_unpack("<2f", _numbers(landmarks, "xy", 8)))
 
 
 def landmark_scores(landmarks: dict[str, Any]) -> list[float]:
     """The scores in a face's `landmarks`. Raises ValueError when they are not what they should be."""
-    score, count = landmarks.get("score"), landmarks.get("n")
-    if not isinstance(score, bytes) or not isinstance(count, int) or len(score) != count * 4:
-        raise ValueError("expected n scores of 4 bytes each")
-    return [number for (number,) in struct.iter_unpack("<f", score)]
+    return [number for (number,) in struct.iter_unpack("<f", _numbers(landmarks, "score", 4))]
+
+
+def _numbers(landmarks: object, key: str, size: int) -> bytes:
+    """The bytes at `key`, `size` for each of n points."""
+    if isinstance(landmarks, dict):
+        found, count = landmarks.get(key), landmarks.get("n")
+        if isinstance(found, bytes) and isinstance(count, int) and len(found) == count * size:
+            return found
+    raise ValueError(f"expected landmarks with {key} of {size} bytes for each of n points")
 
 
 def faces_body(

@@ -58,7 +58,8 @@ class FaceSmoother:
         if landmarks.shape[1]:
             shape[:, 2:] = landmarks
         before_ns, self._now_ns = self._now_ns, capture_ns
-        now = last = np.arange(len(shape))
+        now: I64 = np.arange(len(shape))
+        last = now
         if not np.array_equal(tracks.track_id, self._track_id):
             _, now, last = np.intersect1d(tracks.track_id, self._track_id, assume_unique=True, return_indices=True)
         if capture_ns >= before_ns and len(now):

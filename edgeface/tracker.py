@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeface import kalman
-from edgeface.association import Motion, assign, costs
+from edgeface.association import Motion, assign, costs, sound
 from edgeface.boxes import around
 from edgeface.lifecycle import ROW, doubles, known
 from edgeface.values import (
@@ -30,9 +30,11 @@ from edgeface.values import (
 )
 
 _HELD_VARIANCE = np.array([0.03, 0.03, 0.05, 0.05]) ** 2  # of a box that landmarks imply, for a size of 1
+_HELD_BIAS = (
+    0.1**2
+)  # variance common to all of them since a look, for a size of 1: they lie as the box of that look did
 _REMEMBERED = 2  # times max_faces: more faces are not kept in mind, whatever a mad detector reports
 _LONGEST_STEP_S = 10.0  # after a longer pause nothing is where it was
-_LARGEST_PX = 1e6
 _SHORTEST_TURN_S = 1 / 60  # a speed cannot be told from less
 
 
@@ -106,7 +108,7 @@ class ByteTracker:
         """Match what was seen at `capture_ns` with the known faces, begin new ones, miss and forget others."""
         first_look = self._now_ns is None
         self._advance(capture_ns)
-        detections = self._sound(detections)
+        detections = sound(detections, self._low_score, self._max_faces)
         score, measured = detections.score, _centred(detections.xyxy)
         track, found = self._associate(measured, score)
         if len(track):
@@ -140,21 +142,6 @@ class ByteTracker:
             seen, shown, keypoints = seen[keep], shown[keep], keypoints[keep]
         return self._snapshot(seen, DETECTOR, shown, keypoints, started, lost)
 
-    def _sound(self, detections: Detections) -> Detections:
-        """The detections that can be faces, at most `max_faces`."""
-        xyxy, score = detections.xyxy, detections.score
-        if not len(score):
-            return detections
-        sides = xyxy[:, 2:] - xyxy[:, :2]
-        usual = np.min(sides) > 0 and np.max(sides) < _LARGEST_PX and np.min(score) >= self._low_score  # NaN is never
-        if usual and len(score) <= self._max_faces:
-            return detections
-        keep = ((sides > 0) & (sides < _LARGEST_PX)).all(axis=1) & (score >= self._low_score)
-        (kept,) = keep.nonzero()
-        if len(kept) > self._max_faces:
-            kept = kept[np.argsort(-score[kept], kind="stable")[: self._max_faces]]
-        return Detections(xyxy[kept], score[kept], detections.keypoints[kept])
-
     def _advance(self, capture_ns: int) -> None:
         """Move all tracks to `capture_ns`. A clock that steps back moves nothing; ages go on from there."""
         before_ns, self._now_ns = self._now_ns, capture_ns
@@ -182,7 +169,11 @@ class ByteTracker:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         named, sure = rows["state"] != TENTATIVE, score >= self._high_score
         unseen_s = ((self._now_ns or 0) - rows["measured_ns"]) / 1e9
-        return assign(costs(self._kalman, rows["area"], unseen_s, named, measured, sure, self._motion))
+        state, held = self._kalman, rows["measured_ns"] > rows["seen_ns"]
+        if held.any():
+            state = state.copy()
+            state[kalman.PP] += (held * rows["area"] * _HELD_BIAS)[:, None]
+        return assign(costs(state, rows["area"], unseen_s, named, measured, sure, self._motion))
 
     def _correct(self, track: I64, measured: F64, variance: F64) -> None:
         """Correct rows `track` with what was measured of them, with variances [4] for a size of 1."""

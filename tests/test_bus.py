@@ -202,9 +202,9 @@ def test_rows_are_the_faces_own_also_where_another_is_left_out() -> None:
     ],
 )
 def test_landmarks_that_are_none_raise_value_error(landmarks: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected n points of 8 bytes each"):
+    with pytest.raises(ValueError, match="expected landmarks with xy of 8 bytes for each of n points"):
         landmark_points(landmarks)
-    with pytest.raises(ValueError, match="expected n scores of 4 bytes each"):
+    with pytest.raises(ValueError, match="expected landmarks with score of 4 bytes for each of n points"):
         landmark_scores(landmarks)
 
 

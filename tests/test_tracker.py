@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from typing import Any
 
 import fakes
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeface import kalman
+from edgeface.association import costs
 from edgeface.tracker import ByteTracker
 from edgeface.values import CONFIRMED, DETECTOR, LANDMARKS, LOST, PREDICTED, Detections, Tracks
 
@@ -473,6 +475,28 @@ def test_a_held_face_is_where_its_landmarks_are_at_the_speed_they_show() -> None
     assert tracks.keypoints.shape == (1, 0, 2)
     assert (tracks.started.tolist(), tracks.lost.tolist()) == ([], [])
     assert tracks.centre_std[0] < before.centre_std[0]
+
+
+def test_a_held_face_is_matched_as_if_it_were_less_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often landmarks said so: they all lie as the box did that was seen last."""
+    asked: list[np.ndarray] = []
+
+    def watched(state: np.ndarray, *others: Any) -> np.ndarray:
+        asked.append(state[kalman.PP].copy())
+        return costs(state, *others)
+
+    monkeypatch.setattr("edgeface.tracker.costs", watched)
+    follow = tracker()
+    follow.update(detections(BOX, FAR), 0)
+    follow.predict(FRAME_NS)
+    held(follow, (1, BOX))
+    follow.predict(2 * FRAME_NS)
+    own, area = follow._kalman[kalman.PP].copy(), follow._rows["area"]
+    bias = [0.1**2 * area[0], 0]
+    follow.update(detections(BOX, FAR), 2 * FRAME_NS)
+    np.testing.assert_allclose(asked[-1], own + np.array(bias)[:, None])
+    follow.update(detections(BOX, FAR), 3 * FRAME_NS)
+    assert (asked[-1] < own[0, 0] + bias[0] / 2).all()  # a look has seen both
 
 
 def test_a_box_from_landmarks_is_trusted_less_in_its_size_than_in_its_place() -> None:
