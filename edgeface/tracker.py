@@ -30,9 +30,7 @@ from edgeface.values import (
 )
 
 _HELD_VARIANCE = np.array([0.03, 0.03, 0.05, 0.05]) ** 2  # of a box that landmarks imply, for a size of 1
-_HELD_BIAS = (
-    0.1**2
-)  # variance common to all of them since a look, for a size of 1: they lie as the box of that look did
+_HELD_BIAS = 0.1**2  # what all of them since a look have in common
 _REMEMBERED = 2  # times max_faces: more faces are not kept in mind, whatever a mad detector reports
 _LONGEST_STEP_S = 10.0  # after a longer pause nothing is where it was
 _SHORTEST_TURN_S = 1 / 60  # a speed cannot be told from less
