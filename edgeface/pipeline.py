@@ -21,7 +21,7 @@ from edgeface.values import CONFIRMED, F32, U8, Frame, Landmarks, Signals, Track
 
 log = logging.getLogger(__name__)
 
-NO_SIGNALS = Signals()
+_NO_SIGNALS = Signals()
 _NO_LANDMARKS = Landmarks(np.zeros((0, 0, 2), np.float32), np.zeros((0, 0), np.float32))
 _STILL = np.zeros(2, np.float32)
 _SHORTEST_GAP_NS = 1_000_000_000  # a lost_timeout_s of 0 must not make a gap of every frame
@@ -111,7 +111,7 @@ class Pipeline:
         if self._smoother is not None:
             tracks, xy = self._smoother.smooth(tracks, landmarks.xy, frame.capture_ns)
             calm = replace(landmarks, xy=xy)
-        signals = NO_SIGNALS
+        signals = _NO_SIGNALS
         if self.signals is not None:
             derived_ns = time.perf_counter_ns()
             signals = self.signals.derive(frame, tracks, landmarks, calm)
