@@ -38,7 +38,7 @@ def reference(pixels: np.ndarray, crop: np.ndarray, size: tuple[int, int], paddi
     y = y1 + (np.arange(size[1]) + 0.5) * (y2 - y1) / size[1]
     shrinks = min((x2 - x1) / size[0], (y2 - y1) / size[1])
     fitted = np.array([width * size[0] / x2, height * size[1] / y2])
-    whole_frame = (x1, y1) == (0, 0) and x2 >= width and y2 >= height and np.allclose(fitted, fitted.round(), atol=1e-3)
+    whole_frame = (x1, y1) == (0, 0) and x2 >= width and y2 >= height and np.allclose(fitted, fitted.round(), 0, 1e-3)
     block = 1 if whole_frame else max(m for m in (1, 2, 4, 8, 16) if m == 1 or m <= shrinks)
     values = np.pad(values, ((0, -height % block), (0, -width % block), (0, 0)), mode="edge")
     rows, columns = values.shape[0] // block, values.shape[1] // block

@@ -1,0 +1,1 @@
+"""The GPU backend: its kernels, compiled; nothing loads them yet."""

@@ -1,0 +1,386 @@
+"""The crop kernel, compiled as C++ and run over its grid on this machine; compared with its rule and with the CPU's."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_crop import picture, reference
+
+from edgeface.boxes import letterbox, stretch, tile
+from edgeface.cpu.crop import Cropper, glimpse
+from edgeface.model_card import Input
+from edgeface.values import Frame
+
+SOURCE = ROOT / "edgeface" / "cuda" / "crop.cu"
+HARNESS = f"""
+#include "{SOURCE}"
+extern "C" void run(const Task* task, int crops, int glimpses)
+{{
+    blockDim = {{32, 8, 1}};
+    for (blockIdx.z = 0; blockIdx.z < (unsigned)crops; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y * 8 < (unsigned)task->height; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x * 32 < (unsigned)task->width; ++blockIdx.x)
+                for (threadIdx.y = 0; threadIdx.y < 8; ++threadIdx.y)
+                    for (threadIdx.x = 0; threadIdx.x < 32; ++threadIdx.x)
+                        glimpses ? glimpse(*task) : crop(*task);
+}}
+extern "C" unsigned short to_half(float value) {{ return half_bits(value); }}
+"""
+TASK = np.dtype(
+    [(name, np.uint64) for name in ("plane", "chroma", "crops", "tensor")]
+    + [(name, np.int32) for name in ("pitch", "chroma_pitch", "frame_width", "frame_height")]
+    + [(name, np.int32) for name in ("format", "width", "height", "order", "half")]
+    + [("padding", np.float32), ("scale", np.float32), ("shift", np.float32, 3), ("yuv", np.float32, 6)]
+)
+FORMATS = ["gray8", "rgb8", "bgr8", "rgba8", "bgra8", "nv12", "yuyv"]
+COLOURS = ["rgb", "bgr", "luma", "luma3"]
+SUBSAMPLED = ("nv12", "yuyv")
+LUMA = np.array([0.114, 0.587, 0.299])  # of blue, green, red
+Colour = Literal["rgb", "bgr", "luma", "luma3"]
+Padding = int | Literal["edge"]
+Crops = list[tuple[float, float, float, float]]
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is missing: apt-get install g++")
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "harness.cpp").write_text(HARNESS)
+    library = folder / "kernels.so"
+    options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+    subprocess.run([compiler, *options, "-o", library, folder / "harness.cpp"], check=True)
+    loaded = ctypes.CDLL(str(library))
+    loaded.to_half.argtypes, loaded.to_half.restype = [ctypes.c_float], ctypes.c_uint16
+    return loaded
+
+
+def coefficients(red: float = 0.299, blue: float = 0.114, full: bool = False) -> np.ndarray:
+    """A Task's `yuv`: red's and blue's weights in luma give the matrix (BT.601's by default); 8-bit ranges."""
+    green, chroma = 1 - red - blue, 1.0 if full else 255 / 224
+    r, b = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
+    return np.array([0 if full else 16, 1.0 if full else 255 / 219, r, -b * blue / green, -r * red / green, b])
+
+
+@dataclass
+class Captured:
+    """A frame in memory: rows of `planes` are apart by more than they are long, with `outside` in between."""
+
+    format: str
+    size: tuple[int, int]  # width, height
+    planes: list[np.ndarray]  # [rows, bytes]: the pixels; of nv12 Y, then U and V
+    yuv: np.ndarray
+
+    def bgr(self) -> np.ndarray:
+        """The frame [height, width, 3] as the kernel should convert it, float64."""
+        width, height = self.size
+        plane = self.planes[0].astype(np.float64)
+        if self.format not in SUBSAMPLED:
+            pixels = plane.reshape(height, width, -1)[..., :3]
+            return pixels[..., ::-1] if self.format.startswith("rgb") else np.broadcast_to(pixels, (height, width, 3))
+        u, v = (part - 128.0 for part in self._chroma())
+        offset, gain, red_v, green_u, green_v, blue_u = self.yuv
+        y = np.maximum(self.luma() - offset, 0) * gain
+        return np.clip(np.dstack([y + blue_u * u, y + green_u * u + green_v * v, y + red_v * v]), 0, 255)
+
+    def luma(self) -> np.ndarray:
+        """Y [height, width] as captured, of nv12 and yuyv."""
+        width = self.size[0]
+        return self.planes[0].astype(np.float64)[:, :: 2 if self.format == "yuyv" else 1][:, :width]
+
+    def grey(self) -> np.ndarray:
+        """What a network of luma sees [height, width, 3]."""
+        if self.format in SUBSAMPLED:
+            plane = np.minimum(np.maximum(self.luma() - self.yuv[0], 0) * self.yuv[1], 255)
+        else:
+            plane = self.bgr() @ LUMA
+        return np.repeat(plane[..., None], 3, axis=2)
+
+    def opencv(self) -> np.ndarray:
+        """The frame as OpenCV converts it, bgr8; even sizes; BT.601, limited range."""
+        if self.format == "nv12":
+            return cv2.cvtColor(np.vstack(self.planes), cv2.COLOR_YUV2BGR_NV12)
+        pixels = self.planes[0].reshape(self.size[1], self.size[0], -1)
+        if self.format == "yuyv":
+            return cv2.cvtColor(pixels, cv2.COLOR_YUV2BGR_YUYV)
+        code = {"gray8": cv2.COLOR_GRAY2BGR, "rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR}.get(self.format)
+        return np.ascontiguousarray(pixels[..., :3]) if code is None else cv2.cvtColor(pixels, code)
+
+    def _chroma(self) -> list[np.ndarray]:
+        width, height = self.size
+        if self.format == "nv12":
+            pairs = self.planes[1].reshape(len(self.planes[1]), -1, 2).repeat(2, axis=0)[:height]
+            return [pairs[..., k].repeat(2, axis=1)[:, :width] for k in (0, 1)]
+        return [self.planes[0][:, k::4].repeat(2, axis=1)[:, :width] for k in (1, 3)]
+
+
+def capture(form: str, size: tuple[int, int], noise: bool = False, seed: int = 0, full: bool = False) -> Captured:
+    """A smooth picture, of colours that there are, or noise, in a format."""
+    width, height = size
+    padded = width + width % 2, height + height % 2
+    rng = np.random.default_rng(seed)
+    blue, green, red, alpha = (rng.integers(0, 256, padded[::-1], np.uint8) for _ in range(4))
+    y, chroma = green, rng.integers(0, 256, (2, padded[1] // 2, padded[0] // 2), np.uint8)
+    if not noise:
+        pixels = (picture(*padded, seed) * 0.7 + 38).astype(np.uint8)  # nothing to cut
+        blue, green, red = cv2.split(pixels)
+        y, chroma = np.split(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), [padded[1]])
+    u, v = chroma.reshape(2, padded[1] // 2, padded[0] // 2)
+    if form == "nv12":
+        planes = [y[:height], np.dstack([u, v]).reshape(padded[1] // 2, padded[0])]
+    elif form == "yuyv":
+        u, v = u.repeat(2, axis=0), v.repeat(2, axis=0)
+        planes = [np.dstack([y[:, ::2], u, y[:, 1::2], v]).reshape(padded[1], -1)[:height]]
+    else:
+        colours = [red, green, blue] if form.startswith("rgb") else [blue, green, red]
+        channels = [green] if form == "gray8" else [*colours, alpha] if "a" in form else colours
+        planes = [np.dstack(channels)[:height, :width].reshape(height, -1)]
+    return Captured(form, size, planes, coefficients(full=full))
+
+
+def run(
+    kernels: ctypes.CDLL,
+    captured: Captured,
+    crops: np.ndarray,
+    spec: Input,
+    *,
+    half: bool = False,
+    glimpses: bool = False,
+    outside: int = 77,
+) -> np.ndarray:
+    """The tensor that the kernel makes; all memory about the frame's pixels holds `outside`."""
+    memory = []
+    for plane in captured.planes:
+        rows, length = plane.shape
+        room = np.full((rows + 2, length + 13), outside, np.uint8)
+        room[1:-1, 5 : 5 + length] = plane
+        memory.append(room)
+    addresses = [room[1:, 5:].__array_interface__["data"][0] for room in memory]
+    crops = np.ascontiguousarray(crops, np.float32)
+    shape = (len(crops), spec.channels, spec.height, spec.width)
+    tensor = np.full((72, 128) if glimpses else shape, 9, np.uint8 if glimpses else np.float16 if half else np.float32)
+    task = np.zeros((), TASK)
+    task["plane"], task["chroma"] = addresses[0], addresses[-1]
+    task["crops"], task["tensor"] = crops.ctypes.data, tensor.ctypes.data
+    task["pitch"], task["chroma_pitch"] = memory[0].shape[1], memory[-1].shape[1]
+    task["frame_width"], task["frame_height"] = captured.size
+    task["format"], task["order"] = FORMATS.index(captured.format), COLOURS.index(spec.colour)
+    task["height"], task["width"] = tensor.shape[-2:]
+    task["half"], task["padding"] = half, -1 if spec.padding == "edge" else spec.padding
+    task["scale"] = spec.scale
+    task["shift"] = [-mean * spec.scale for mean in np.broadcast_to(spec.mean, 3)]
+    task["yuv"] = captured.yuv
+    kernels.run(task.ctypes.data_as(ctypes.c_void_p), 1 if glimpses else len(crops), glimpses)
+    return tensor
+
+
+def expected(captured: Captured, crops: np.ndarray, spec: Input) -> np.ndarray:
+    """The tensor by the rule, in float64."""
+    seen = captured.grey() if spec.colour.startswith("luma") else captured.bgr()
+    order = {"rgb": [2, 1, 0], "bgr": [0, 1, 2], "luma": [0], "luma3": [0, 0, 0]}[spec.colour]
+    size = spec.width, spec.height
+    pictures = [reference(seen, crop, size, spec.padding)[..., order].transpose(2, 0, 1) for crop in crops]
+    return (np.stack(pictures) - np.reshape(spec.mean, (-1, 1, 1))) * spec.scale
+
+
+SIZE, INPUT = (157, 91), (40, 24)
+PLACES: Crops = [
+    (20, 10, 60, 34),  # pixel by pixel
+    (30.3, 20.7, 70.9, 60.2),
+    (60, 40, 65, 43),  # grows
+    (10, 20, 90, 68),  # blocks of 2
+    (-30, -20, 130, 76),  # of 4, across the left and upper border
+    (-61.7, -100.3, 260, 100),  # of 8
+    (-300, -150, 400, 250),  # of 16
+    (140.2, 80.5, 180.2, 104.5),  # across the right and lower border
+    (200, 20, 240, 44),  # outside
+]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_colour_resize_and_padding_by_the_rule(kernels: ctypes.CDLL, form: str, colour: Colour) -> None:
+    whole = [letterbox(SIZE, INPUT)[0], stretch(SIZE, INPUT)[0], letterbox(SIZE, (24, 40))[0] * 0.5]
+    crops = np.array([*whole, *PLACES], np.float32)
+    mean = (127.5,) if colour == "luma" else (127.5, 100.0, 60.0)
+    for noise in (False, True):
+        captured = capture(form, SIZE, noise)
+        for padding in (0, 114, "edge"):
+            spec = Input(*INPUT, colour=colour, mean=mean, scale=1 / 128, padding=padding)
+            truth = expected(captured, crops, spec)
+            tensor = run(kernels, captured, crops, spec)
+            np.testing.assert_allclose(tensor, truth, rtol=0, atol=0.02 / 128)
+            halves = run(kernels, captured, crops, spec, half=True)
+            np.testing.assert_array_equal(halves, tensor.astype(np.float16))
+
+
+def frame_of(captured: Captured) -> Frame:
+    """What the CPU backend gets of it."""
+    return Frame(0, 0, *captured.size, "bgr8", captured.opencv())
+
+
+# OpenCV 4 rounds places to 32nds of a pixel, the CPU rounds each step to 8 bits: the rule lies in between
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("form", FORMATS)
+def test_equal_to_the_cpu_backend(kernels: ctypes.CDLL, form: str, colour: Colour) -> None:
+    size = 320, 180
+    rng = np.random.default_rng(3)
+    middle, side = rng.uniform((0, 0), size, (24, 2)), rng.uniform(16, 480, (24, 1))
+    free = np.hstack([middle - side / 2, middle + side / 2]).astype(np.float32)
+    whole = np.vstack([letterbox(size, (48, 48)), stretch(size, (48, 48))])
+    for padding in (0, 114, "edge"):
+        spec = Input(48, 48, colour=colour, padding=padding)
+        cropper = Cropper(spec, (48, 48))
+        for noise in (False, True):
+            if noise and form in SUBSAMPLED and "luma" in colour:
+                continue  # of colours that there are not: Y is not the luma of what is left of them
+            captured = capture(form, size, noise)
+            frame = frame_of(captured)
+            fits = np.abs(run(kernels, captured, whole, spec) - cropper(frame, whole))
+            assert np.max(fits) < 1.5
+            assert np.mean(fits) < 0.5
+            cuts = np.abs(run(kernels, captured, free, spec) - cropper(frame, free))
+            assert np.max(cuts) < (10 if noise else 6)
+            assert np.mean(cuts) < (1 if noise else 0.5)
+
+
+@pytest.mark.parametrize("size", [(640, 640), (320, 240), (64, 48)])
+@pytest.mark.parametrize("frame_size", [(640, 480), (1280, 720), (333, 500), (1, 7)])
+def test_a_letterbox_is_opencvs_resize_and_padding_begins_where_it_ends(
+    kernels: ctypes.CDLL, frame_size: tuple[int, int], size: tuple[int, int]
+) -> None:
+    captured = capture("bgr8", frame_size, noise=True)
+    crops = letterbox(frame_size, size)
+    spec = Input(*size, colour="bgr", padding=200)
+    tensor = run(kernels, captured, crops, spec)[0].transpose(1, 2, 0)
+    width, height = (round(frame_size[k] * size[k] / float(crops[0, 2 + k])) for k in (0, 1))
+    resized = cv2.resize(captured.planes[0].reshape(frame_size[1], frame_size[0], 3), (width, height))
+    np.testing.assert_allclose(tensor[:height, :width], resized, rtol=0, atol=1)
+    assert (tensor[height:] == 200).all()
+    assert (tensor[:, width:] == 200).all()
+
+
+def test_a_frame_of_the_inputs_size_stays_as_it_is(kernels: ctypes.CDLL) -> None:
+    captured = capture("bgr8", (64, 48), noise=True)
+    tensor = run(kernels, captured, stretch((64, 48), (64, 48)), Input(64, 48, colour="bgr"))
+    np.testing.assert_array_equal(tensor[0].transpose(1, 2, 0), captured.bgr())
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from(FORMATS),
+    st.sampled_from(COLOURS),
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(st.integers(1, 45), st.integers(1, 45)),
+    st.tuples(*[st.floats(-300, 300, width=32)] * 2, *[st.floats(0.5, 1500, width=32)] * 2),
+    st.sampled_from([0, 255, "edge"]),
+)
+@example("bgr8", "bgr", (90, 60), (40, 24), (0.1, 0.1, 80.0, 48.0), 0)  # a rounding below twice the input: no blocks
+@example("bgr8", "bgr", (90, 60), (40, 24), (0.0, 0.0, 80.0, 48.0), 0)
+@example("nv12", "rgb", (1, 1), (3, 3), (-1.0, -1.0, 3.0, 3.0), "edge")
+@example("yuyv", "luma", (35, 33), (2, 2), (-9.0, -9.0, 64.0, 64.0), "edge")  # blocks that the border cuts
+def test_any_geometry_by_the_rule(
+    kernels: ctypes.CDLL,
+    form: str,
+    colour: Colour,
+    frame_size: tuple[int, int],
+    size: tuple[int, int],
+    place: tuple[float, float, float, float],
+    padding: Padding,
+) -> None:
+    x, y, width, height = place
+    crops = np.array([[x, y, x + width, y + height], [0, 0, width, height]], np.float32)
+    captured = capture(form, frame_size, noise=True, full=padding == 255)
+    spec = Input(*size, colour=colour, padding=padding)
+    difference = run(kernels, captured, crops, spec) - expected(captured, crops, spec)
+    for row, (x1, y1, x2, y2) in zip(difference, crops.astype(np.float64), strict=True):
+        across = x1 + (np.arange(size[0]) + 0.5) * (x2 - x1) / size[0]
+        down = y1 + (np.arange(size[1]) + 0.5) * (y2 - y1) / size[1]
+        for axis, places, length in ((2, across, frame_size[0]), (1, down, frame_size[1])):
+            on_border = (np.abs(places) < 1e-3) | (np.abs(places - length) < 1e-3)  # in or out, as rounding has it
+            row[(slice(None),) * axis + (on_border,)] = 0
+    np.testing.assert_allclose(difference, 0, atol=0.15)
+
+
+def test_a_tile_of_a_wide_frame(kernels: ctypes.CDLL) -> None:
+    captured = capture("gray8", (8192, 40), noise=True)
+    crops = np.vstack(
+        [tile((8192, 40), (96, 48), fit=letterbox, grid=(40, 1), index=39), [[8092.3, 0.2, 8190.9, 40.4]]]
+    ).astype(np.float32)
+    spec = Input(96, 48, colour="luma")
+    np.testing.assert_allclose(run(kernels, captured, crops, spec), expected(captured, crops, spec), rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_outside_the_frame_is_seen(kernels: ctypes.CDLL, form: str) -> None:
+    lost: Crops = [
+        (np.nan,) * 4,
+        (0, 0, np.nan, 9),
+        (-np.inf, 0, np.inf, 9),
+        (0, 0, np.inf, np.inf),
+        (1e30, 0, 2e30, 1),
+    ]
+    crops = np.array([*PLACES, *lost, (-1e9, -1e9, 1e9, 1e9)], np.float32)
+    captured = capture(form, SIZE, noise=True)
+    for padding in (7, "edge"):
+        spec = Input(*INPUT, padding=padding)
+        tensor = run(kernels, captured, crops, spec, outside=0)
+        np.testing.assert_array_equal(tensor, run(kernels, captured, crops, spec, outside=255))
+        assert ((tensor >= 0) & (tensor <= 255)).all()
+        if padding == 7:
+            assert (tensor[len(PLACES) : len(PLACES) + len(lost)] == 7).all()
+    spec = Input(128, 72)
+    dark, bright = (run(kernels, captured, crops, spec, glimpses=True, outside=value) for value in (0, 255))
+    np.testing.assert_array_equal(dark, bright)
+
+
+def test_halves_are_numpys(kernels: ctypes.CDLL) -> None:
+    halves = np.arange(0, 1 << 16, 5, dtype=np.uint16).view(np.float16).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        between = halves + np.spacing(halves.astype(np.float16)).astype(np.float32) / 2  # ties
+        values = np.concatenate([halves, between, np.nextafter(between, 0), [65519.99, 65520, 1e9, 3e-8, 2.9e-8, -0.0]])
+        values = values.astype(np.float32)
+        wanted = values.astype(np.float16)
+    found = np.array([kernels.to_half(float(value)) for value in values], np.uint16).view(np.float16)
+    np.testing.assert_array_equal(found, wanted)  # NaN is NaN
+    np.testing.assert_array_equal(np.signbit(found)[values == 0], np.signbit(wanted)[values == 0])
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (640, 360), (400, 300), (200, 150), (64, 36), (2, 2)])
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_glimpse_is_the_cpu_backends(kernels: ctypes.CDLL, form: str, size: tuple[int, int]) -> None:
+    captured = capture(form, size, seed=2)
+    small = run(kernels, captured, np.zeros((1, 4)), Input(128, 72), glimpses=True)
+    # the CPU rounds colours first; OpenCV rounds what it converts
+    np.testing.assert_allclose(small, glimpse(frame_of(captured)).astype(float), rtol=0, atol=2)
+
+
+def test_the_matrices_that_the_kernels_head_comment_names() -> None:
+    weights = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
+    rows = re.findall(r"//   BT\.(\d+) (limited|full).*?  +(.+)", SOURCE.read_text())
+    assert len(rows) == 4
+    for matrix, extent, numbers in rows:
+        named = [float(first) / float(second or 1) for first, second in re.findall(r"(-?[\d.]+)(?:/(\d+))?", numbers)]
+        np.testing.assert_allclose(named, coefficients(*weights[matrix], full=extent == "full"), atol=1e-6)
+
+
+def test_the_bt709_matrix_and_full_range_are_used(kernels: ctypes.CDLL) -> None:
+    captured = capture("nv12", SIZE, noise=True)
+    captured.yuv = coefficients(0.2126, 0.0722, full=True)
+    crops, spec = stretch(SIZE, INPUT), Input(*INPUT)
+    np.testing.assert_allclose(run(kernels, captured, crops, spec), expected(captured, crops, spec), rtol=0, atol=0.01)
+    grey = Input(*INPUT, colour="luma")
+    plane = cv2.resize(captured.luma().astype(np.float32), INPUT)
+    np.testing.assert_allclose(run(kernels, captured, crops, grey)[0, 0], plane, rtol=0, atol=0.01)
