@@ -21,6 +21,7 @@ setup(
     packages=[
         "edgeface",
         "edgeface.cpu",
+        "edgeface.cuda",
         "edgeface.evaluate",
         "edgeface.scenario",
         "edgeface.demo",
@@ -29,6 +30,7 @@ setup(
     package_dir={"edgeface": "edgeface", "edgeface.engines": "engines"},
     package_data={
         "edgeface": ["py.typed"],
+        "edgeface.cuda": ["crop.cu", "README.md", "kernels/*"],
         "edgeface.demo": ["demo.mp4", "demo.json"],
         "edgeface.engines": ["*.toml", "*.md", "*.txt", "edgeface-*.onnx"],
     },
@@ -45,7 +47,18 @@ setup(
         "cuda": ["pycuda>=2024.1"],  # TensorRT and jetson-utils come with JetPack, not from PyPI
         "build": ["onnx>=1.15"],
         "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py
-        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.11", "mypy>=1.15", "build>=1.2", "onnx>=1.15", "av>=12"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.11",
+            "mypy>=1.15",
+            "build>=1.2",
+            "onnx>=1.15",
+            "av>=12",
+            # compile the kernels: scripts/make_kernels.py
+            'nvidia-cuda-nvrtc-cu11==11.8.89; sys_platform == "linux" and platform_machine == "x86_64"',
+            'nvidia-cuda-nvrtc==13.0.88; sys_platform == "linux" and platform_machine == "x86_64"',
+        ],
     },
     entry_points={
         "console_scripts": ["edgeface = edgeface.cli:main", "edgeface-bench = edgeface.bench:main"],

@@ -1,14 +1,14 @@
 // Crops of a frame -> the network's input tensor, and the glimpse of a frame: two kernels, `crop` and `glimpse`.
 //
 // The rule is the one at the top of edgeface/cpu/crop.py: centres of pixels, padding, blocks, the whole frame fitted in
-// whole pixels. Nothing is rounded to 8 bits on the way, as it is there. README.md beside this file says what is shipped.
+// whole pixels. Nothing is rounded to 8 bits on the way, as it is there. README.md says what is shipped, and figures.
 //
 // Launch `crop` with one thread an output pixel: grid (ceil(width / 32), ceil(height / 8), crops), block (32, 8, 1);
 // `glimpse` with one a cell: grid (ceil(width / 32), ceil(height / 8), 1), the same block. Both take one Task by value.
 // No shared memory, no synchronisation. A crop of NaN is all padding; nothing outside the frame is ever read.
 //
 // The frame is read as it was captured; each pixel is converted before anything is interpolated:
-//   grey8   a byte a pixel
+//   gray8   a byte a pixel
 //   rgb8, bgr8, rgba8, bgra8   3 or 4 bytes a pixel; alpha is not looked at
 //   nv12    `plane` is Y; `chroma` holds a pair U, V for each 2 x 2 pixels, the same for all four as in OpenCV
 //   yuyv    Y, U, Y, V for each 2 pixels side by side, U and V for both; rows of whole pairs
@@ -23,40 +23,28 @@
 // Positions are float32: wrong by up to 0.001 pixel on frames of 8192, so a centre that lies on the frame's border to
 // within that may count as inside or outside. Halves are rounded to the nearest, ties to even.
 //
-// The same text compiles as C++: so the tests run it on a machine without a GPU.
+// Every byte of the frame is read through __ldg. With tests/host.hpp before it the same text compiles as C++: so the
+// tests run it on a machine without a GPU.
 
-#ifndef __CUDACC__
-#include <math.h>
-#include <string.h>
-#define __global__
-#define __device__
-struct Index { unsigned x, y, z; };
-static Index blockIdx, blockDim, threadIdx;
-static inline int min(int a, int b) { return a < b ? a : b; }
-static inline int max(int a, int b) { return a > b ? a : b; }
-static inline unsigned char __ldg(const unsigned char* place) { return *place; }
-static inline unsigned __float_as_uint(float value) { unsigned bits; memcpy(&bits, &value, 4); return bits; }
-#endif
-
-enum Format { GREY8, RGB8, BGR8, RGBA8, BGRA8, NV12, YUYV };
+enum Format { GRAY8, RGB8, BGR8, RGBA8, BGRA8, NV12, YUYV };
 enum Order { RGB, BGR, LUMA, LUMA3 };  // a card's `colour`
 
 struct Box { float x1, y1, x2, y2; };  // frame pixels, as edgeface.boxes
 
-struct Task {                    // offset; addresses are the device's
-    const unsigned char* plane;  //   0 the frame's first pixel
-    const unsigned char* chroma; //   8 nv12 only
-    const Box* crops;            //  16 [n]; not for `glimpse`
-    void* tensor;                //  24 float or half [n, 3 or 1, height, width]; of `glimpse` bytes [height, width]
-    int pitch, chroma_pitch;     //  32 bytes from row to row
+struct Task {                       // offset; addresses are the device's
+    const unsigned char* plane;     //  0 the frame's first pixel
+    const unsigned char* chroma;    //  8 nv12 only
+    const Box* crops;               // 16 [n]; not for `glimpse`
+    void* tensor;                   // 24 float or half [n, 3 or 1, height, width]; of `glimpse` bytes [height, width]
+    int pitch, chroma_pitch;        // 32 bytes from row to row
     int frame_width, frame_height;  // 40
-    int format;                  //  48 Format
-    int width, height;           //  52 of the tensor
-    int order;                   //  60 Order
-    int half;                    //  64 1: the tensor is float16
-    float padding;               //  68 pixel value; negative: the border's pixels are repeated
-    float scale, shift[3];       //  72 value * scale + shift of each channel, shift = -mean * scale
-    float yuv[6];                //  88
+    int format;                     // 48 Format
+    int width, height;              // 52 of the tensor
+    int order;                      // 60 Order
+    int half;                       // 64 1: the tensor is float16
+    float padding;                  // 68 pixel value; negative: the border's pixels are repeated
+    float scale, shift[3];          // 72 value * scale + shift of each channel, shift = -mean * scale
+    float yuv[6];                   // 88
 };
 static_assert(sizeof(Task) == 112, "the caller packs it");
 
@@ -85,7 +73,7 @@ template <int layout> __device__ float y_at(const Task& task, int x, int y)
     return fmaxf(__ldg(row + (layout == YUYV ? 2 * x : x)) - task.yuv[0], 0.0f) * task.yuv[1];
 }
 
-// How a frame is looked at: `layout` is GREY8, NV12, YUYV, or RGB8 for all formats of 3 or 4 bytes a pixel
+// How a frame is looked at: `layout` is GRAY8, NV12, YUYV, or RGB8 for all formats of 3 or 4 bytes a pixel
 template <int layout> struct Colour {
     typedef Rgb Value;
     static __device__ Rgb grey(float value) { return {value, value, value}; }
@@ -114,7 +102,7 @@ template <int layout> struct Luma {
     static __device__ Rgb rgb(float value) { return {value, value, value}; }
     static __device__ float at(const Task& task, int x, int y)
     {
-        if (layout == GREY8)
+        if (layout == GRAY8)
             return __ldg(task.plane + (long long)y * task.pitch + x);
         if (layout == NV12 || layout == YUYV)
             return fminf(y_at<layout>(task, x, y), 255.0f);
@@ -131,13 +119,11 @@ static __device__ bool reaches(float start, float end, float limit)
     return size > limit || (size == limit && lost >= 0.0f);
 }
 
-// The pixels that a frame's axis has in the input, if the crop shows all of it from 0 and fits it in whole ones; else 0
-static __device__ float fitted(float start, float end, int frame_size, int size)
+// Does the crop show all of a frame's axis, from 0, and fit it in whole pixels of the input?
+static __device__ bool fits(float start, float end, int frame_size, int size)
 {
-    if (start != 0.0f || !(frame_size - end <= 1e-3f))
-        return 0.0f;
     const float product = (float)frame_size * size, whole = rintf(product / end);
-    return fabsf(fmaf(-whole, end, product)) < 1e-3f * end ? whole : 0.0f;
+    return start == 0.0f && frame_size - end <= 1e-3f && fabsf(fmaf(-whole, end, product)) < 1e-3f * end;
 }
 
 // The mean of block (x, y): four bilinear samples at the centres of its quarters, so of 4 or 16 pixels
@@ -199,28 +185,23 @@ extern "C" __global__ void crop(const Task task)
     if (i >= task.width || j >= task.height)
         return;
     const Box box = task.crops[n];
-    const float fit_width = fitted(box.x1, box.x2, task.frame_width, task.width);
-    const float fit_height = fitted(box.y1, box.y2, task.frame_height, task.height);
-    float step_x = (box.x2 - box.x1) / task.width, step_y = (box.y2 - box.y1) / task.height;
-    int block = 16;
-    if (fit_width > 0.0f && fit_height > 0.0f) {
-        step_x = task.frame_width / fit_width;
-        step_y = task.frame_height / fit_height;
-        block = 1;
-    }
-    while (block > 1 &&
-           !(reaches(box.x1, box.x2, block * task.width) && reaches(box.y1, box.y2, block * task.height)))
+    const bool whole_frame = fits(box.x1, box.x2, task.frame_width, task.width) &&
+                             fits(box.y1, box.y2, task.frame_height, task.height);
+    int block = whole_frame ? 1 : 16;
+    while (block > 1 && !(reaches(box.x1, box.x2, block * task.width) && reaches(box.y1, box.y2, block * task.height)))
         block /= 2;
 
-    const float x = fmaf(i + 0.5f, step_x, box.x1), y = fmaf(j + 0.5f, step_y, box.y1);
+    const float x = fmaf(i + 0.5f, (box.x2 - box.x1) / task.width, box.x1);
+    const float y = fmaf(j + 0.5f, (box.y2 - box.y1) / task.height, box.y1);
     const bool inside = x >= 0.0f && x < task.frame_width && y >= 0.0f && y < task.frame_height;
     Rgb colour = {task.padding, task.padding, task.padding};
     if (inside || task.padding < 0.0f) {
-        Spot spot = {0, 0, (task.frame_width + block - 1) / block - 1, (task.frame_height + block - 1) / block - 1, block};
-        spot.x = clamped(x / block - 0.5f, spot.last_x);
-        spot.y = clamped(y / block - 0.5f, spot.last_y);
+        const int last_x = (task.frame_width + block - 1) / block - 1;
+        const int last_y = (task.frame_height + block - 1) / block - 1;
+        const Spot spot = {
+            clamped(x / block - 0.5f, last_x), clamped(y / block - 0.5f, last_y), last_x, last_y, block};
         switch (task.format) {
-            case GREY8: colour = sampled<Luma<GREY8>>(task, spot); break;
+            case GRAY8: colour = sampled<Luma<GRAY8>>(task, spot); break;
             case NV12: colour = looked_at<NV12>(task, spot); break;
             case YUYV: colour = looked_at<YUYV>(task, spot); break;
             default: colour = looked_at<RGB8>(task, spot);
@@ -249,8 +230,7 @@ template <int layout> __device__ unsigned char cell(const Task& task, int x, int
     for (int j = (int)top; j < rows && j < bottom; ++j)
 #pragma unroll 1
         for (int i = (int)left; i < columns && i < right; ++i) {
-            const float share =
-                (fminf(i + 1, right) - fmaxf(i, left)) * (fminf(j + 1, bottom) - fmaxf(j, top));
+            const float share = (fminf(i + 1, right) - fmaxf(i, left)) * (fminf(j + 1, bottom) - fmaxf(j, top));
             sum += share * Luma<layout>::at(task, i * step, j * step);
             area += share;
         }
@@ -264,7 +244,7 @@ extern "C" __global__ void glimpse(const Task task)
         return;
     unsigned char* grey = (unsigned char*)task.tensor + y * task.width + x;
     switch (task.format) {
-        case GREY8: *grey = cell<GREY8>(task, x, y); return;
+        case GRAY8: *grey = cell<GRAY8>(task, x, y); return;
         case NV12: *grey = cell<NV12>(task, x, y); return;
         case YUYV: *grey = cell<YUYV>(task, x, y); return;
         default: *grey = cell<RGB8>(task, x, y);
