@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +75,9 @@ def compile_source(compiler: Compiler, source: str, architecture: str) -> bytes:
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"crop.cu", 0, None, None))
     try:
         flags = [option.encode() for option in options(architecture)]
-        result = nvrtc.nvrtcCompileProgram(program, len(flags), (ctypes.c_char_p * len(flags))(*flags))
+        arguments = program, len(flags), (ctypes.c_char_p * len(flags))(*flags)
+        with ThreadPoolExecutor(1) as thread:  # NVRTC 11.8 leaves its thread in the locale C, where Python reads ASCII
+            result = thread.submit(nvrtc.nvrtcCompileProgram, *arguments).result()
         _check(nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size)))
         log = ctypes.create_string_buffer(size.value)
         _check(nvrtc.nvrtcGetProgramLog(program, log))

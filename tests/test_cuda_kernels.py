@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import locale
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
 import make_kernels
@@ -67,6 +69,15 @@ def test_the_fallback_asks_for_no_newer_driver_than_it_must() -> None:
 def test_an_error_has_the_compilers_words() -> None:
     with pytest.raises(RuntimeError, match=r"NVRTC error 6: crop.cu\(1\): error"):
         compile_source(compiler("nvidia-cuda-nvrtc-cu11"), "nonsense", "sm_87")
+
+
+@pytest.mark.parametrize("wheel", ["nvidia-cuda-nvrtc-cu11", "nvidia-cuda-nvrtc"])
+def test_compiling_leaves_the_threads_locale_alone(wheel: str) -> None:
+    found = compiler(wheel)
+    with ThreadPoolExecutor(1) as thread:
+        before = thread.submit(locale.nl_langinfo, locale.CODESET).result()
+        thread.submit(compile_source, found, "", "sm_87").result()
+        assert thread.submit(locale.nl_langinfo, locale.CODESET).result() == before
 
 
 def kernels_of(cubin: bytes) -> set[bytes]:
