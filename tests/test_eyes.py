@@ -49,7 +49,8 @@ def golden(kind: str) -> tuple[F32, dict[str, Any]]:
     return openness(xy, poses.q, poses.position), data
 
 
-@given(st.floats(-30, 30), st.floats(-30, 30), st.floats(-90, 90), st.floats(0, 1.5), st.floats(0, 1.5))
+# up to 28 degrees off in all: further on, an eye that leans is too narrow to tell
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-90, 90), st.floats(0, 1.5), st.floats(0, 1.5))
 def test_the_pose_does_not_change_how_open_an_eye_is(
     yaw: float, pitch: float, roll: float, right: float, left: float
 ) -> None:
