@@ -48,10 +48,8 @@ class KeyframeSchedule:
 
         A look waits while looking would take more than its share of the time, but never longer than the ages above.
         """
-        if self.interval is not None:
-            why = "interval" if now.age >= self.interval else "landmarks" if now.age >= 2 and now.doubted else ""
-        else:
-            why = next((name for name, age, applies in RULES if now.age >= age and applies(now, self)), "")
+        rules = RULES if self.interval is None else (("interval", self.interval, _always), _DOUBTED)
+        why = next((name for name, age, applies in rules if now.age >= age and applies(now, self)), "")
         budget = self.max_detector_share
         if why and budget < 1 and now.age_s < now.look_s / budget and not _stale(now, self):
             return ""
@@ -68,11 +66,17 @@ def _stale(now: Situation, limit: KeyframeSchedule) -> bool:
     return now.age_s >= (limit.max_age_s if now.faces else limit.idle_age_s)
 
 
-# why, how many frames after the last look at the earliest, and when
-RULES: tuple[tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]], ...] = (
+def _always(now: Situation, limit: KeyframeSchedule) -> bool:
+    return True
+
+
+Rule = tuple[str, int, Callable[[Situation, KeyframeSchedule], bool]]  # why, frames after the last look, and when
+
+_DOUBTED: Rule = ("landmarks", 2, lambda now, _: now.doubted > 0)  # at a fixed interval too
+RULES: tuple[Rule, ...] = (
     ("stale", 1, _stale),
     ("new", 1, lambda now, _: now.tentative > 0),
-    ("landmarks", 2, lambda now, _: now.doubted > 0),
+    _DOUBTED,
     ("uncertain", 1, lambda now, limit: now.uncertainty > limit.max_uncertainty),
     ("travel", 1, lambda now, limit: now.travel > limit.max_travel),
     ("missed", 2, lambda now, _: now.missed > 0),
