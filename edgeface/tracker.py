@@ -175,32 +175,29 @@ class ByteTracker:
 
     def _correct(self, track: I64, measured: F64, variance: F64) -> None:
         """Correct rows `track` with what was measured of them, with variances [4] for a size of 1."""
-        rows, state = self._rows[track], self._kalman[:, track]
-        unit = rows["area"][:, None]
-        measured_variance = unit * variance
+        rows, state = self._rows, self._kalman[:, track]
+        measured_variance = rows["area"][track, None] * variance
         surprise = (measured - state[kalman.X]) ** 2
         turned = surprise > self._motion.turn * (state[kalman.PP] + measured_variance)
         turned[:, 2:] = False  # a box that changes its size once, behind something, does not go on growing
         if turned.any():
-            elapsed_s = np.maximum((self._now_ns - rows["measured_ns"]) / 1e9, _SHORTEST_TURN_S)[:, None]
+            elapsed_s = np.maximum((self._now_ns - rows["measured_ns"][track]) / 1e9, _SHORTEST_TURN_S)[:, None]
             extra = np.where(turned, surprise, 0)
             state[kalman.PP] += extra
             state[kalman.PV] += extra / elapsed_s
             state[kalman.VV] += extra / elapsed_s**2
         state = kalman.update(state, measured, measured_variance)
         self._kalman[:, track] = state
-        rows["area"] = state[kalman.X, :, 2] * state[kalman.X, :, 3]
-        rows["measured_ns"] = self._now_ns
-        self._rows[track] = rows
+        rows["area"][track] = state[kalman.X, :, 2] * state[kalman.X, :, 3]
+        rows["measured_ns"][track] = self._now_ns
 
     def _sighted(self, track: I64, score: F32) -> None:
         """The detector has seen rows `track`."""
-        rows = self._rows[track]
-        rows["hits"] += 1
-        rows["score"] = score
-        rows["seen_ns"] = self._now_ns
-        np.minimum(rows["state"], CONFIRMED, out=rows["state"])  # LOST no more
-        self._rows[track] = rows
+        rows = self._rows
+        rows["hits"][track] += 1
+        rows["score"][track] = score
+        rows["seen_ns"][track] = self._now_ns
+        rows["state"][track] = np.minimum(rows["state"][track], CONFIRMED)  # LOST no more
 
     def _begin(self, measured: F64, score: F32) -> None:
         """Append a tentative track for each measurement."""
