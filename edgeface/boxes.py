@@ -36,6 +36,13 @@ def around(centre: Floats, size: Floats) -> Floats:
     return xyxy
 
 
+def centre_and_size(xyxy: Floats) -> tuple[Floats, Floats]:
+    """Middles, and widths and heights, each [n, 2], of boxes [n, 4]: what `around` puts together."""
+    centre: Floats = np.divide(xyxy[:, :2] + xyxy[:, 2:], 2)
+    size: Floats = xyxy[:, 2:] - xyxy[:, :2]
+    return centre, size
+
+
 def iou(a: Floats, b: Floats) -> Floats:
     """Intersection over union [n, m] of boxes a [n, 4] and b [m, 4]; 0 where both areas are 0."""
     ax1, ay1, ax2, ay2 = a.T[:, :, None]

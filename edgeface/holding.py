@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeface.boxes import around
+from edgeface.boxes import around, centre_and_size
 from edgeface.values import DETECTOR, F32, F64, I64, Bool, Landmarks, Tracks
 
 MAX_CHANGE = 0.2  # how far points may have moved (root mean square), in their spread, after the best similarity
@@ -38,12 +38,13 @@ class LandmarkHold:
     def learn(self, tracks: Tracks, landmarks: Landmarks) -> None:
         """After a look: the faces and their landmarks, row by row."""
         seen = (tracks.source == DETECTOR) & np.isfinite(landmarks.score[:, 0])
-        track_id, xyxy = tracks.track_id[seen], tracks.xyxy[seen].astype(np.float64)
+        track_id = tracks.track_id[seen]
         xy = landmarks.xy[seen].astype(np.float64)
         centre, spread = _places(xy)
         box = np.empty((len(xy), 2, 2, 2))
-        box[:, :, 0] = ((xyxy[:, None, :2] + xyxy[:, None, 2:]) / 2 - centre) / spread[:, :, 0]
-        box[:, :, 1] = (xyxy[:, None, 2:] - xyxy[:, None, :2]) / spread[:, :, 0]
+        middle, size = centre_and_size(tracks.xyxy[seen].astype(np.float64))
+        box[:, :, 0] = (middle[:, None] - centre) / spread[:, :, 0]
+        box[:, :, 1] = size[:, None] / spread[:, :, 0]
         now, then = (track_id[:, None] == self._track_id).nonzero()
         box[now] = self._box[then] + (box[now] - self._box[then]) * _BOX_WEIGHT
         self._track_id, self._xy, self._box = track_id, xy, box
@@ -60,7 +61,7 @@ class LandmarkHold:
         if not len(now):
             return trusted, xyxy, 0
         xy, score = landmarks.xy[now].astype(np.float64), landmarks.score[now].mean(axis=1)
-        xyxy[now] = self._implied(xy, tracks.xyxy[now], self._box[then])
+        xyxy[now] = _implied(xy, tracks.xyxy[now], self._box[then])
         growth, turn, change = _similarity(self._xy[then], xy)
         alike = (change < MAX_CHANGE) & (np.abs(turn) < MAX_TURN) & (score > MIN_SCORE * self._score[then])
         alike &= (growth < MAX_GROWTH) & (growth > 1 / MAX_GROWTH)
@@ -70,18 +71,18 @@ class LandmarkHold:
         self._trusted[then] = trusted[now]
         return trusted, xyxy, int(np.count_nonzero(lost))
 
-    def _implied(self, xy: F64, expected: F32, box: F64) -> F32:
-        """Boxes [n, 4] about points, of which `expected` [n, 4] were expected."""
-        centre, spread = _places(xy)
-        centre = centre + box[:, :, 0] * spread[:, :, 0]
-        size = box[:, :, 1] * spread[:, :, 0]
-        off = centre[:, 1] - (expected[:, :2] + expected[:, 2:]) / 2
-        weight = np.minimum(np.hypot(off[:, 0], off[:, 1]) / np.sqrt(size[:, 1, 0] * size[:, 1, 1]) / _FAR_OFF, 1)[
-            :, None
-        ]
-        centre = centre[:, 0] + (centre[:, 1] - centre[:, 0]) * weight
-        xyxy: F32 = around(centre, size[:, 0] + (size[:, 1] - size[:, 0]) * weight).astype(np.float32)
-        return xyxy
+
+def _implied(xy: F64, expected: F32, box: F64) -> F32:
+    """Boxes [n, 4] about points [n, N, 2], of which `expected` [n, 4] were expected; `box` as LandmarkHold has it."""
+    centre, spread = _places(xy)
+    centre = centre + box[:, :, 0] * spread[:, :, 0]
+    size = box[:, :, 1] * spread[:, :, 0]
+    off = centre[:, 1] - centre_and_size(expected)[0]
+    share = np.hypot(off[:, 0], off[:, 1]) / np.sqrt(size[:, 1, 0] * size[:, 1, 1]) / _FAR_OFF
+    weight = np.minimum(share, 1)[:, None]
+    centre = centre[:, 0] + (centre[:, 1] - centre[:, 0]) * weight
+    xyxy: F32 = around(centre, size[:, 0] + (size[:, 1] - size[:, 0]) * weight).astype(np.float32)
+    return xyxy
 
 
 def _places(xy: F64) -> tuple[F64, F64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeface.boxes import around, iou
+from edgeface.boxes import area, around, centre_and_size, iou
 from edgeface.point_sets import NAMED, OUTER_EYE_CORNERS, groups
 from edgeface.values import F64, I64, Bool
 
@@ -92,7 +92,7 @@ def points_box(xy: F64) -> F64:
 
 def box_size(xyxy: F64) -> F64:
     """The size [n] of boxes [n, 4]: the square root of width times height."""
-    size: F64 = np.sqrt((xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
+    size: F64 = np.sqrt(area(xyxy))
     return size
 
 
@@ -112,20 +112,20 @@ def summary(values: F64) -> Summary | None:
 
 def mean_shapes(xy: F64, boxes: F64) -> F64:
     """For each face the mean of all others' points [n, N, 2], each in units of its box [n, 4]; n of at least 2."""
-    centre = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
-    side = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None, None]
-    shape = (xy - centre) / side
+    centre, size = centre_and_size(boxes)
+    side = np.max(size, axis=1)[:, None, None]
+    shape = (xy - centre[:, None]) / side
     others: F64 = (shape.sum(axis=0) - shape) / (len(xy) - 1)
-    placed: F64 = others * side + centre
+    placed: F64 = others * side + centre[:, None]
     return placed
 
 
 def detector_like(xy: F64) -> F64:
     """Square boxes [n, 4] as a face detector would put them on faces with these points [n, N, 2]."""
-    xyxy = points_box(xy[:, :68] if xy.shape[1] in NAMED else xy)
-    side = np.max(xyxy[:, 2:] - xyxy[:, :2], axis=1, keepdims=True) / _POINTS_SHARE
-    centre: F64 = (xyxy[:, :2] + xyxy[:, 2:]) / 2 - side * [0, _POINTS_LOWER]
-    return around(centre, np.tile(side, 2))
+    centre, size = centre_and_size(points_box(xy[:, :68] if xy.shape[1] in NAMED else xy))
+    side = np.max(size, axis=1, keepdims=True) / _POINTS_SHARE
+    lifted: F64 = centre - side * [0, _POINTS_LOWER]
+    return around(lifted, np.tile(side, 2))
 
 
 def matches(truth: F64, found: F64) -> I64:
@@ -145,7 +145,7 @@ def matches(truth: F64, found: F64) -> I64:
 def shifted(boxes: F64, share: float) -> F64:
     """Boxes [8, n, 4] moved by `share` of their longer sides, to the right and on round the clock."""
     angle = np.arange(8) * np.pi / 4
-    step = share * np.max(boxes[:, 2:] - boxes[:, :2], axis=1)[None, :, None]
+    step = share * np.max(centre_and_size(boxes)[1], axis=1)[None, :, None]
     move = np.stack([np.cos(angle), np.sin(angle)], axis=1)[:, None] * step
     moved: F64 = boxes + np.tile(move, 2)
     return moved
@@ -153,4 +153,5 @@ def shifted(boxes: F64, share: float) -> F64:
 
 def scaled(boxes: F64, factor: float) -> F64:
     """Boxes [n, 4] `factor` as large, about their middles."""
-    return around((boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * factor)
+    centre, size = centre_and_size(boxes)
+    return around(centre, size * factor)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeface.association import FRAME_S
-from edgeface.boxes import around
+from edgeface.boxes import around, centre_and_size
 from edgeface.values import F32, F64, I64, Tracks
 
 _JUMP = 0.5  # part of a jump that counts as motion: a jump of 2 % of the size is noise
@@ -53,8 +53,7 @@ class FaceSmoother:
         N may be 0; then there need be no row for each face.
         """
         shape, score = np.empty((len(tracks.track_id), 2 + landmarks.shape[1], 2)), tracks.score.copy()
-        low, high = tracks.xyxy[:, :2].astype(np.float64), tracks.xyxy[:, 2:].astype(np.float64)
-        shape[:, 0], shape[:, 1] = (low + high) / 2, high - low
+        shape[:, 0], shape[:, 1] = centre_and_size(tracks.xyxy.astype(np.float64))
         if landmarks.shape[1]:
             shape[:, 2:] = landmarks
         before_ns, self._now_ns = self._now_ns, capture_ns

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeface import kalman
 from edgeface.association import Motion, assign, costs, sound
-from edgeface.boxes import around
+from edgeface.boxes import around, centre_and_size
 from edgeface.lifecycle import ROW, doubles, known
 from edgeface.values import (
     CONFIRMED,
@@ -275,6 +275,5 @@ class ByteTracker:
 def _centred(xyxy: F32) -> F64:
     """xyxy [n, 4] -> centre x, centre y, width, height."""
     box = np.empty(xyxy.shape)
-    box[:, :2] = (xyxy[:, :2] + xyxy[:, 2:]) / 2
-    box[:, 2:] = xyxy[:, 2:] - xyxy[:, :2]
+    box[:, :2], box[:, 2:] = centre_and_size(xyxy)
     return box

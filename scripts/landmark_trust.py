@@ -13,6 +13,7 @@ from pan_films import Film
 from edgeface.boxes import around, iou
 from edgeface.config import Config
 from edgeface.holding import LandmarkHold
+from edgeface.landmark_metrics import box_size, scaled
 from edgeface.landmarks import FaceLandmarker
 from edgeface.parts import Networks
 from edgeface.values import CONFIRMED, DETECTOR, F32, F64, I64, PREDICTED, Frame, Tracks
@@ -62,7 +63,7 @@ def _try(
     for track_id, before in zip(known[0].tolist(), known[1].astype(np.float64), strict=True):
         for true_id, open_, box in everybody:
             if true_id == track_id and open_:
-                size = float(np.sqrt((box[2:] - box[:2]).prod()))
+                size = float(box_size(box[None])[0])
                 for share in MISPLACED:
                     angle, scale = random.uniform(0, 2 * np.pi), np.exp(random.normal() * _SIZE_STD)
                     off = share * size * np.array([np.cos(angle), np.sin(angle)])
@@ -172,9 +173,8 @@ def _tracks(track_id: I64, xyxy: F32, source: int) -> Tracks:
 
 
 def _scaled(box: F64, scale: float) -> F64:
-    low, high = np.split(box, 2)
-    half = (high - low) / 2 * scale
-    return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half])
+    larger: F64 = scaled(box[None], scale)[0]
+    return larger
 
 
 def _overlap(a: F64, b: F64) -> float:

@@ -13,9 +13,10 @@ import numpy as np
 from measure_camera_motion import pictures
 from numpy.typing import NDArray
 
-from edgeface.boxes import iou
+from edgeface.boxes import centre_and_size, iou
 from edgeface.config import PICTURES, parse_source
 from edgeface.evaluate.tracking import Truth, truth_for
+from edgeface.landmark_metrics import box_size
 from edgeface.metrics import trajectories
 from edgeface.parts import Networks
 from edgeface.values import F64, Detections, Frame
@@ -72,7 +73,7 @@ def _still(picture: NDArray[Any], networks: Networks) -> tuple[NDArray[Any], F64
     sure = first.xyxy[first.score >= networks.thresholds.score].astype(np.float64)
     if not len(sure):
         return None
-    scale = FACE_PX / float(np.median(np.sqrt((sure[:, 2:] - sure[:, :2]).prod(axis=1))))
+    scale = FACE_PX / float(np.median(box_size(sure)))
     way = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     large = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=way)
     large = cv2.copyMakeBorder(large, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_REPLICATE)
@@ -102,7 +103,7 @@ def _pan(large: NDArray[Any], faces: F64, speed: str, seed: int, networks: Netwo
             way[:, axis] += reach * np.sin(2 * np.pi * (rate * time_s + random.random()))
     fastest = float(np.max(np.hypot(*np.diff(way[:, :2], axis=0).T))) * FPS
     way *= SPEEDS[speed] / fastest
-    middle = ((faces[:, :2] + faces[:, 2:]) / 2).mean(axis=0)
+    middle = centre_and_size(faces)[0].mean(axis=0)
     frames, rows, counts = [], [], []
     for number, (x, y, zoom) in enumerate((way * [1, 1, _ZOOM]).tolist()):
         picture, to_frame = _view(large, middle + np.array([x, y]) * FACE_PX, float(np.exp(zoom)))

@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeface.boxes import area, crop_mapping, iou, letterbox, nms, stretch
+from edgeface.boxes import area, around, centre_and_size, crop_mapping, iou, letterbox, nms, stretch
 
 SIDES = st.integers(16, 4096)
+
+
+def test_a_box_is_its_centre_and_size() -> None:
+    boxes = np.array([[10, 20, 40, 100], [-5, 0, 5, 1]], np.float32)
+    centre, size = centre_and_size(boxes)
+    assert (centre.tolist(), size.tolist()) == ([[25, 60], [0, 0.5]], [[30, 80], [10, 1]])
+    np.testing.assert_array_equal(around(centre, size), boxes)
+    assert [part.shape for part in centre_and_size(boxes[:0])] == [(0, 2), (0, 2)]
 
 
 @st.composite
