@@ -216,7 +216,7 @@ def _all_looks(card: Card, engines: Sequence[Engine], config: Config) -> Detecto
     return MultiScaleDetector(
         looks,
         [looks[0].with_crop(rule) for rule in rules] if count > 1 else [],
-        sure_score=_scores(card.thresholds, config)[1],
+        sure_score=score_thresholds(card.thresholds, config)[1],
         in_a_row=config.tracker.min_hits,
     )
 
@@ -229,7 +229,7 @@ def _clustering(card: Card, config: Config) -> tuple[Merge, float]:
         case "nms":  # down to the score that keeps a track alive
             iou_threshold = _either(detector.nms_iou_threshold, card.thresholds.nms_iou)
             merge = partial(clustering.nms, iou_threshold=iou_threshold, top_k=top_k or 400)
-            return merge, _scores(card.thresholds, config)[0]
+            return merge, score_thresholds(card.thresholds, config)[0]
         case "deepstream_dbscan":
             deepstream = detector.deepstream_dbscan
             merge = partial(
@@ -256,7 +256,7 @@ def _clustering(card: Card, config: Config) -> tuple[Merge, float]:
 
 def make_tracker(thresholds: Thresholds, config: Config) -> ByteTracker:
     """The tracker with the operating point of a detector: what the config says, else its `thresholds`."""
-    low, high = _scores(thresholds, config)
+    low, high = score_thresholds(thresholds, config)
     return ByteTracker(
         low_score=low,
         high_score=min(high + config.tracker.new_score_margin, (1 + high) / 2),
@@ -266,8 +266,8 @@ def make_tracker(thresholds: Thresholds, config: Config) -> ByteTracker:
     )
 
 
-def _scores(thresholds: Thresholds, config: Config) -> tuple[float, float]:
-    """The low and the high score threshold."""
+def score_thresholds(thresholds: Thresholds, config: Config) -> tuple[float, float]:
+    """The low and the high score threshold: what the config says, else a detector's `thresholds`."""
     high = _either(config.detector.score_threshold, thresholds.score)
     return min(_either(config.tracker.low_score_threshold, thresholds.low_score), high), high
 

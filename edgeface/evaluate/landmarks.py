@@ -15,7 +15,7 @@ from edgeface.errors import ConfigError, EngineError
 from edgeface.evaluate.labels import LabelledPicture, demo_labels, frames, read_labels
 from edgeface.evaluate.landmark_report import Faces, Report, figures, worst_by
 from edgeface.landmarks import FaceLandmarker
-from edgeface.parts import Networks, open_networks
+from edgeface.parts import Networks, open_networks, score_thresholds
 from edgeface.point_sets import NAMED
 from edgeface.seams import Detector
 from edgeface.values import F32, F64, Frame
@@ -111,8 +111,7 @@ def box_rule(kind: str, networks: Networks, config: Config) -> BoxRule:
         return lambda _, picture: landmark_metrics.points_box(picture.xy)
     if kind == "labels":
         return lambda _, picture: _label_boxes(picture)
-    score = networks.thresholds.score if config.detector.score_threshold is None else config.detector.score_threshold
-    return partial(detected_boxes, networks.detector, score)
+    return partial(detected_boxes, networks.detector, score_thresholds(networks.thresholds, config)[1])
 
 
 def _label_boxes(picture: LabelledPicture) -> F64:
