@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgeface.errors import EndOfStream, OutputError
+from edgeface.head_pose import quaternions
 from edgeface.tracker import ByteTracker
-from edgeface.values import CONFIRMED, DETECTOR, Detections, Frame, Landmarks, Tracks
+from edgeface.values import CONFIRMED, DETECTOR, F64, Detections, Frame, Landmarks, Tracks
 
 Box = tuple[float, float, float, float]
 SHAPE = np.array([(0.3, 0.35), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.6, 0.75), (0.05, 0.5)])  # of points, in a box
@@ -55,6 +56,26 @@ def landmarks(xyxy: np.ndarray, score: float = 0.8) -> Landmarks:
     """Points of the same shape in every box [n, 4]."""
     xy = xyxy[:, None, :2] + SHAPE * (xyxy[:, None, 2:] - xyxy[:, None, :2])
     return Landmarks(xy.astype(np.float32), np.full(xy.shape[:2], score, np.float32))
+
+
+def turned(yaw: float, pitch: float = 0, roll: float = 0) -> F64:
+    """q [1, 4] of a head, by the matrices of edgeface.head_pose."""
+    a, b, c = np.radians([-yaw, -pitch, roll])
+    y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return quaternions((y @ x @ z)[None])
+
+
+def faces(messages: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The `faces` message of a step."""
+    assert messages[0][0] == "faces"
+    return messages[0][1]
+
+
+def events(messages: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The events of a step."""
+    return [body for topic, body in messages if topic == "events"]
 
 
 class FakeSource:

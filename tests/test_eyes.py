@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from fakes import turned
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeface.eyes import CLOSED, OPEN, openness
 from edgeface.generic_head import POINTS, project
-from edgeface.head_pose import Camera, head_poses, quaternions
+from edgeface.head_pose import Camera, head_poses
 from edgeface.values import F32, F64
 
 RIGHT_LIDS, LEFT_LIDS = ((37, 41), (38, 40)), ((43, 47), (44, 46))
@@ -26,14 +27,6 @@ def head(right: float, left: float) -> F64:
         for upper, lower in lids:
             points[upper] = points[lower] + (points[upper] - points[lower]) * gap
     return points
-
-
-def turned(yaw: float, pitch: float = 0, roll: float = 0) -> F64:
-    a, b, c = np.radians([-yaw, -pitch, roll])
-    y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return quaternions((y @ x @ z)[None])
 
 
 def opened(points: F64, q: F64, position: F64 = FAR) -> F32:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from fakes import turned
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,15 +20,6 @@ from edgeface.values import F32, F64
 
 CAMERA = Camera(fx=900, fy=880, cx=640, cy=350)
 USED = [*range(17, 36), 36, 39, 42, 45]
-
-
-def turned(yaw: float, pitch: float, roll: float) -> F64:
-    """q [1, 4] by the matrices of the module's head."""
-    a, b, c = np.radians([-yaw, -pitch, roll])
-    y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return quaternions((y @ x @ z)[None])
 
 
 def seen(q: F64, position: Any, camera: Camera = CAMERA) -> F32:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import fakes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeface.smoothing import FaceSmoother
-from edgeface.values import CONFIRMED, Tracks
+from edgeface.values import Tracks
 
 FRAME_NS = 10**9 // 30
 START_NS = 10**12
@@ -24,20 +25,13 @@ def tracks(
     count = len(x)
     centre = np.array([[place, 50.0] for place in x]).reshape(-1, 2)
     half = np.array([width, SIZE]) / 2
-    return Tracks(
-        track_id=np.array(ids if ids is not None else range(1, count + 1), np.int64),
-        state=np.full(count, CONFIRMED, np.uint8),
+    return replace(
+        fakes.tracks(*np.concatenate([centre - half, centre + half], axis=1), ids=ids),
         score=np.full(count, score, np.float32),
-        xyxy=np.concatenate([centre - half, centre + half], axis=1).astype(np.float32),
         velocity=np.tile(np.array([speed * SIZE * 30, 0], np.float32), (count, 1)),
-        centre_std=np.ones(count, np.float32),
-        source=np.zeros(count, np.uint8),
-        age_ns=np.zeros(count, np.int64),
-        track_age_ns=np.zeros(count, np.int64),
         keypoints=np.zeros((count, 5, 2), np.float32),
         started=np.array([7], np.int64),
         lost=np.array([8], np.int64),
-        tentative=0,
     )
 
 
