@@ -99,6 +99,17 @@ class CpuConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spinning: bool = False
 
 
+class CudaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The GPU backend."""
+
+    device: Annotated[int, Meta(ge=0, le=63)] = 0
+    precision: Literal["fp32", "fp16", "int8"] = "fp16"  # of the engines to load
+    dla_core: Annotated[int, Meta(ge=0, le=7)] | None = None  # None: the GPU itself
+    graph: bool = True  # replay a captured CUDA graph instead of enqueueing layer by layer
+    frame_memory: Literal["auto", "mapped", "device"] = "auto"  # where kernels read a frame
+    capture: Literal["auto", "jetson-utils", "opencv"] = "auto"
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration; every value has a default that works."""
 
@@ -113,6 +124,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tracker: TrackerConfig = TrackerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     cpu: CpuConfig = CpuConfig()
+    cuda: CudaConfig = CudaConfig()
 
 
 def load_config(path: str | None, flags: dict[str, Any]) -> Config:

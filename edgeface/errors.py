@@ -42,3 +42,11 @@ class EndOfStream(EdgefaceError):
     """The file has ended: not a fault."""
 
     exit_code = 0
+
+
+class DeviceError(EdgefaceError):
+    """The GPU is not there, has no memory left or does not answer: starting again may help."""
+
+
+class DeviceLostError(DeviceError):
+    """A CUDA error in mid-run: nothing on the GPU can be used, or even given back, until the process has ended."""
