@@ -16,6 +16,7 @@ LAYERS = [
     {
         "seams",
         "model_card",
+        "passport",
         "config",
         "boxes",
         "face_crops",
@@ -53,7 +54,7 @@ EXCEPTIONS = {
     "cli": {"client"},
 }
 DEVICE_WORDS = re.compile(r"cuda|tensorrt|jetson", re.IGNORECASE)
-MAY_SAY_DEVICE = {"config.py", "bench.py", "doctor.py"}
+MAY_SAY_DEVICE = {"config.py", "bench.py", "doctor.py", "passport.py"}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
