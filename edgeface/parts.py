@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeface import boxes, clustering
-from edgeface.config import Config, ScenarioUri, parse_source
+from edgeface.config import Config
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector, Merge
 from edgeface.errors import ConfigError
@@ -24,6 +24,7 @@ from edgeface.schedule import KeyframeSchedule
 from edgeface.seams import Detector, Engine, Glimpse, Landmarker, Source
 from edgeface.signals import FaceSignals
 from edgeface.smoothing import FaceSmoother
+from edgeface.source_uri import ScenarioUri, parse_source
 from edgeface.tracker import ByteTracker
 
 

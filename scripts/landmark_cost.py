@@ -13,7 +13,7 @@ import numpy as np
 from measure_camera_motion import pictures
 from numpy.typing import NDArray
 
-from edgeface.config import Config, load_config, parse_source
+from edgeface.config import Config, load_config
 from edgeface.cpu.engine import OnnxEngine
 from edgeface.evaluate.tracking import truth_for
 from edgeface.eyes import openness
@@ -26,6 +26,7 @@ from edgeface.model_card import Fpenet, find_card
 from edgeface.parts import Networks, make_tracker, open_networks
 from edgeface.quality import quality
 from edgeface.smoothing import FaceSmoother
+from edgeface.source_uri import parse_source
 from edgeface.values import F32, U8, Detections, Frame, Landmarks, Signals, Tracks
 
 WIDTH, HEIGHT = 1280, 720

@@ -13,12 +13,13 @@ from contextlib import closing
 import cv2
 import numpy as np
 
-from edgeface.config import load_config, parse_source
+from edgeface.config import load_config
 from edgeface.errors import EndOfStream
 from edgeface.evaluate.tracking import Truth, figures, follow, frames_of, truth_for
 from edgeface.metrics import Trajectories
 from edgeface.parts import build
 from edgeface.seams import Detector
+from edgeface.source_uri import parse_source
 from edgeface.values import F64, Detections, Frame
 
 INTERVALS = (1, 3, 5, 10)

@@ -14,11 +14,11 @@ from measure_camera_motion import pictures
 from numpy.typing import NDArray
 
 from edgeface.boxes import centre_and_size, iou
-from edgeface.config import PICTURES, parse_source
 from edgeface.evaluate.tracking import Truth, truth_for
 from edgeface.landmark_metrics import box_size
 from edgeface.metrics import trajectories
 from edgeface.parts import Networks
+from edgeface.source_uri import PICTURES, parse_source
 from edgeface.values import F64, Detections, Frame
 
 DEMO = "demo clip"

@@ -10,12 +10,13 @@ from functools import lru_cache
 import numpy as np
 from plain_trackers import FPS, Peer
 
-from edgeface.config import load_config, parse_source
+from edgeface.config import load_config
 from edgeface.evaluate.tracking import frames_of, truth_for
 from edgeface.metrics import Trajectories, clear, identity, overlaps, without_hidden
 from edgeface.model_card import find_card
 from edgeface.parts import build
 from edgeface.scenario.scenes import make_scene
+from edgeface.source_uri import parse_source
 from edgeface.values import F32, F64, I64, Bool
 
 DEMO = "demo"

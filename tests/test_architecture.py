@@ -18,6 +18,7 @@ LAYERS = [
         "model_card",
         "passport",
         "config",
+        "source_uri",
         "boxes",
         "face_crops",
         "point_sets",

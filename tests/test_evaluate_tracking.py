@@ -11,13 +11,13 @@ from conftest import ROOT
 from fakes import FakeDetector, FakeSource, detections, frame, tracker
 
 from edgeface.cli import main
-from edgeface.config import parse_source
 from edgeface.errors import EngineError, SourceError
 from edgeface.evaluate.tracking import follow, truth_for
 from edgeface.mot import read_tracks, truth_text
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene
 from edgeface.schedule import KeyframeSchedule
+from edgeface.source_uri import parse_source
 
 DEMO = ROOT / "edgeface" / "demo" / "demo.mp4"
 TRUTH = "1,1,0,0,10,10,1,1,1\n2,1,0,0,10,10,1,1,1\n3,1,0,0,10,10,1,1,1\n4,1,0,0,10,10,1,1,1\n"

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeface.boxes import iou
-from edgeface.config import SCENES, Config, parse_source
+from edgeface.config import Config
 from edgeface.errors import EndOfStream
 from edgeface.model_card import Thresholds
 from edgeface.parts import make_tracker
 from edgeface.scenario.motions import HEIGHT, WIDTH
 from edgeface.scenario.scenes import NAMES, Scene, _covered, make_scene
 from edgeface.scenario.source import ScenarioDetector, open_source
+from edgeface.source_uri import SCENES, parse_source
 
 WALKS = ("plain", "hard", "slow")
 MOTIONS = tuple(name for name in NAMES if name not in WALKS)

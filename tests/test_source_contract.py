@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from fakes import FakeSource, frame
 
-from edgeface.config import parse_source
 from edgeface.cpu.crop import Cropper
 from edgeface.cpu.source import LiveSource, open_source
 from edgeface.errors import ConfigError, EndOfStream, SourceError
 from edgeface.model_card import Input
 from edgeface.scenario import source as scenario
 from edgeface.seams import Source
+from edgeface.source_uri import parse_source
 from edgeface.values import Detections, Frame
 
 DEMO_FRAMES = 300

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeface.config import SourceUri
 from edgeface.errors import ConfigError, SourceError, one_line
 from edgeface.pacing import Film, PacedSource
 from edgeface.seams import Source
+from edgeface.source_uri import SourceUri
 from edgeface.values import Frame
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeface.config import PICTURES, SourceUri
 from edgeface.errors import ConfigError
 from edgeface.evaluate.label_files import READERS, LabelledFace
 from edgeface.evaluate.tracking import DEMO, OPEN_SHARE, frames_of
 from edgeface.point_sets import NAMED, OUTER_EYE_CORNERS
+from edgeface.source_uri import PICTURES, SourceUri
 from edgeface.values import F64, Bool, Frame
 
 _MOST_FACES = 1000  # of a picture; all their crops are in memory at once

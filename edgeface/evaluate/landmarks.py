@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeface import __version__, landmark_metrics
-from edgeface.config import PICTURES, Config
+from edgeface.config import Config
 from edgeface.errors import ConfigError, EngineError
 from edgeface.evaluate.labels import LabelledPicture, demo_labels, frames, read_labels
 from edgeface.evaluate.landmark_report import Faces, Report, figures, worst_by
@@ -18,6 +18,7 @@ from edgeface.landmarks import FaceLandmarker
 from edgeface.parts import Networks, open_networks, score_thresholds
 from edgeface.point_sets import NAMED
 from edgeface.seams import Detector
+from edgeface.source_uri import PICTURES
 from edgeface.values import F32, F64, Frame
 
 BoxRule = Callable[[Frame, LabelledPicture], F64]  # xyxy [n, 4], one for each labelled face

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from edgeface import __version__
-from edgeface.config import Config, ScenarioUri, SourceUri, parse_source, unpaced
+from edgeface.config import Config
 from edgeface.errors import ConfigError, EndOfStream, EngineError, SourceError
 from edgeface.metrics import Trajectories, clear, hota, identity, overlaps, trajectories, without_hidden
 from edgeface.mot import read_tracks, read_truth
@@ -22,6 +22,7 @@ from edgeface.parts import build
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene
 from edgeface.seams import Source
+from edgeface.source_uri import ScenarioUri, SourceUri, parse_source, unpaced
 from edgeface.values import F64, Bool, Frame
 
 OPEN_SHARE = 0.6  # a face of the demo clip counts when so much of it is visible

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from edgeface.config import ScenarioUri
 from edgeface.pacing import Film, PacedSource
 from edgeface.scenario.motions import HEIGHT, WIDTH
 from edgeface.scenario.scenes import sights
 from edgeface.seams import Source
+from edgeface.source_uri import ScenarioUri
 from edgeface.values import Detections, Frame
 
 
