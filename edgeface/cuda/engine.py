@@ -1,0 +1,175 @@
+"""Networks on TensorRT, fed by the crop kernel."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import numpy as np
+import pycuda.driver as cuda
+import tensorrt as trt
+from numpy.typing import NDArray
+
+from edgeface.cuda.crop import FrameMemory, GpuGlimpse, Kernels
+from edgeface.cuda.graph import GraphError
+from edgeface.cuda.memory import Gpu, Shared
+from edgeface.cuda.network import Network
+from edgeface.cuda.plan import Plan, check_device, load_plan
+from edgeface.model_card import Card
+from edgeface.values import F32, Frame
+
+log = logging.getLogger(__name__)
+
+
+class TensorrtEngine:
+    """A network on TensorRT, warmed up. The outputs of `infer` are valid until the next call.
+
+    A call is one launch of the crop kernel, one of the network and one synchronisation for each batch of crops.
+    """
+
+    backend = "cuda"
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        kernels: Kernels,
+        frames: FrameMemory,
+        plan: Plan,
+        card: Card,
+        *,
+        graph: bool,
+        dla_core: int | None,
+    ) -> None:
+        """`graph`: replay a fixed batch from a CUDA graph. Raises EngineError, DeviceError, ConfigError."""
+        self.input_size, self.precision = plan.passport.input_size, plan.passport.precision
+        self._gpu, self._frames, self._spec = gpu, frames, card.input
+        self._seen: tuple[Frame, F32] | None = None  # of the last call
+        width, height = self.input_size
+        with gpu, ExitStack() as stack:
+            buffers = stack.enter_context(ExitStack())  # freed after what uses them
+            self._network = Network(gpu, plan, (card.input.channels, height, width), dla_core)
+            stack.callback(self._network.close)
+            self._crops = Shared(gpu, (self._network.batch, 4), np.float32, mapped=gpu.integrated)
+            buffers.callback(self._crops.free)
+            self._launch = kernels.cropper(card.input, self.input_size, half=self._network.dtype == np.float16)
+            stack.callback(delattr, self, "_launch")
+            self._warm_up(graph)
+            self._resources = stack.pop_all()
+        self.outputs: Mapping[str, tuple[int, ...]] = {
+            name: (len(shared.host) // self._network.batch, *shared.host.shape[1:])
+            for name, shared in self._network.outputs.items()
+        }
+
+    def _warm_up(self, graph: bool) -> None:
+        self._network.run(self._network.batch)
+        if graph and self._network.fixed:
+            try:
+                self._network.capture()
+            except GraphError as error:
+                log.warning("no CUDA graph, layers are enqueued one by one: %s", error)
+            self._network.run(self._network.batch)
+
+    def infer(self, frame: Frame, crops: F32) -> Mapping[str, NDArray[Any]]:
+        """Raw outputs for `crops` [n, 4] of the frame; see seams.Engine. Raises EngineError, DeviceLostError."""
+        self._seen = frame, crops
+        batch = self._network.batch
+        with self._gpu:
+            if 0 < len(crops) <= batch:
+                self.crop(frame, crops)
+                return self.run(len(crops))
+            parts = []
+            for start in range(0, len(crops), batch):
+                part = crops[start : start + batch]
+                self.crop(frame, part)
+                parts.append({name: rows.copy() for name, rows in self.run(len(part)).items()})
+        if not parts:
+            return {name: shared.host[:0] for name, shared in self._network.outputs.items()}
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+    def crop(self, frame: Frame, crops: F32) -> None:
+        """Enqueue the crop kernel, for no more crops than a batch."""
+        part = self._crops.host[: len(crops)]
+        part[:] = crops
+        self._crops.to_gpu(part)
+        picture = self._frames.picture(frame)
+        self._launch(picture, frame, self._crops.address, self._network.tensor, len(crops))
+
+    def run(self, count: int) -> Mapping[str, NDArray[Any]]:
+        """The network alone, on what the crop kernel has made, and wait for both."""
+        return self._network.run(count)
+
+    def pictures(self) -> F32:
+        """What the network saw at the last `infer`, cropped once more; see seams.Engine."""
+        width, height = self.input_size
+        tensors = [np.zeros((0, self._spec.channels, height, width), self._network.dtype)]
+        if self._seen is not None:
+            frame, crops = self._seen
+            with self._gpu:
+                for start in range(0, len(crops), self._network.batch):
+                    part = crops[start : start + self._network.batch]
+                    self.crop(frame, part)
+                    self._gpu.synchronize()
+                    tensors.append(np.empty((len(part), *tensors[0].shape[1:]), self._network.dtype))
+                    cuda.memcpy_dtoh(tensors[-1], self._network.tensor)
+        mean = np.array(self._spec.mean, np.float32)[:, None, None]
+        tensor = np.concatenate(tensors).astype(np.float32)
+        grey: F32 = (tensor / np.float32(self._spec.scale) + mean).mean(axis=1)
+        return grey
+
+    def close(self) -> None:
+        self._seen = None
+        with self._gpu:
+            self._resources.close()
+
+
+def open_engines(
+    networks: Sequence[tuple[Card, tuple[int, int] | None]],
+    stack: ExitStack,
+    *,
+    device: int,
+    precision: Literal["fp32", "fp16", "int8"],
+    dla_core: int | None,
+    graph: bool,
+    frame_memory: Literal["auto", "mapped", "device"],
+) -> tuple[list[TensorrtEngine], GpuGlimpse, Gpu]:
+    """Load each card's network for inputs of a size (width, height), and what makes glimpses; `stack` closes them.
+
+    All that can be checked without CUDA is checked before CUDA starts. Only detectors run on the DLA. Raises
+    EngineError, DeviceError, ConfigError.
+    """
+    plans = []
+    for card, size in networks:
+        dla = dla_core is not None and card.task == "detect"
+        plans.append(load_plan(card, size, precision=precision, dla=dla, tensorrt_version=trt.__version__))
+    gpu = Gpu(device)
+    for plan in plans:
+        check_device(plan, gpu.compute_capability, gpu.name)
+    mapped = gpu.integrated if frame_memory == "auto" else frame_memory == "mapped"
+    gpu.open()
+    resources = ExitStack()
+    stack.callback(_close, gpu, resources)
+    with gpu:
+        kernels = Kernels(gpu)
+        resources.callback(kernels.close)
+        frames = FrameMemory(gpu, mapped=mapped)
+        resources.callback(frames.close)
+        glimpse = GpuGlimpse(gpu, kernels, frames)
+        resources.callback(glimpse.close)
+    engines = []
+    for plan, (card, _) in zip(plans, networks, strict=True):
+        core = dla_core if card.task == "detect" else None
+        engines.append(TensorrtEngine(gpu, kernels, frames, plan, card, graph=graph, dla_core=core))
+        resources.callback(engines[-1].close)
+    where = "where they are captured" if mapped else "in memory of the GPU"
+    log.info("TensorRT %s on %s, frames are read %s", trt.__version__, gpu.name, where)
+    return engines, glimpse, gpu
+
+
+def _close(gpu: Gpu, resources: ExitStack) -> None:
+    """Give all back, unless the GPU is lost: then only the end of the process can."""
+    if not gpu.lost:
+        with gpu:
+            resources.close()
+        gpu.close()
