@@ -26,12 +26,16 @@ from edgeface.parts import build
 from edgeface.pipeline import Pipeline
 from edgeface.publisher import ZmqPublisher
 
-IMPORTS = {  # by their names in the report: the bare package, the subscriber's part, all that `run` loads
+IMPORTS = {  # by their names in the report: the bare package, the subscriber's part; and all that `run` loads
     "edgeface": "import edgeface",
     "edgeface.client": "import edgeface.client",
-    "daemon": "import edgeface.cli, edgeface.daemon, edgeface.cpu.engine, edgeface.cpu.source",
 }
-_IMPORTS_OF_A_SCENARIO = "import edgeface.cli, edgeface.daemon, edgeface.scenario.source"  # no backend
+_DAEMON = "import edgeface.cli, edgeface.daemon, "  # and what the backend loads
+_IMPORTS_OF = {
+    "cpu": {"daemon": _DAEMON + "edgeface.cpu.engine, edgeface.cpu.source"},
+    "cuda": {"daemon": _DAEMON + "edgeface.cuda.engine, edgeface.cuda.source"},
+    "scenario": {"daemon": _DAEMON + "edgeface.scenario.source"},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,16 +133,17 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "detector": parts.facts["detector"],
         "landmarks": parts.facts["landmarks"],
         "precision": parts.facts["precision"],
-        "input_size": list(networks.engines[0].input_size) if networks else None,  # None: nothing was inferred
+        "gpu": networks.backend.facts if networks else {},
+        "input_size": list(networks.backend.engines[0].input_size) if networks else None,  # None: nothing was inferred
         "keyframe_interval": config.tracker.keyframe_interval,
-        "threads": config.cpu.threads if networks else None,
+        "threads": config.cpu.threads if parts.facts["backend"] == "cpu" else None,
         "frames": len(publish_ns),
         "mean_faces": round(statistics.mean(faces), 2),
         "stages_ms": {stage: _spread(values) for stage, values in watch.stages.items()},
         "capture_to_publish_ms": _spread(publish_ns),
         "frames_per_second": round(len(publish_ns) / wall_s, 1),
         "cpu_ms_per_frame": round(cpu_s * 1e3 / len(publish_ns), 2),
-        "import_ms": import_times(IMPORTS if networks else IMPORTS | {"daemon": _IMPORTS_OF_A_SCENARIO}),
+        "import_ms": import_times(IMPORTS | _IMPORTS_OF.get(parts.facts["backend"], {})),
         "resident_mb": memory,
     }
 
@@ -195,7 +200,8 @@ def table(report: dict[str, Any]) -> str:
     if report["input_size"]:
         width, height = report["input_size"]
         network = f"{report['detector']} {report['precision']} on {report['backend']}"
-        who = f"{network}, input {width}x{height}, landmarks {report['landmarks']}, {report['threads']} threads"
+        device = ", ".join(report["gpu"].values()) or f"{report['threads']} threads"
+        who = f"{network}, input {width}x{height}, landmarks {report['landmarks']}, {device}"
     lines = [
         f"edgeface {report['edgeface']}: {who}, keyframe interval {report['keyframe_interval']} ({report['machine']})",
         f"{'stage':<26}{'p50 ms':>10}{'p99 ms':>10}{'runs':>8}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeface import __version__, message
-from edgeface.errors import ConfigError, EdgefaceError, one_line
+from edgeface.errors import ConfigError, DeviceLostError, EdgefaceError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
     parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
     parser.add_argument("--landmarks", metavar="CARD|none", help="a landmark network, or none")
-    parser.add_argument("--backend", metavar="NAME", help="what runs the networks: auto or cpu")
+    parser.add_argument("--backend", metavar="NAME", help="what runs the networks; see docs/configuration.md")
     parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
 
@@ -117,6 +117,9 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
         if debug:
             raise
         print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
+        if isinstance(error, DeviceLostError):  # whatever gives something back now may hang or abort
+            sys.stderr.flush()
+            os._exit(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
         return 0  # asked to stop

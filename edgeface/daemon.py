@@ -52,7 +52,7 @@ class Stop:
 
 def run(config: Config, max_frames: int = 0) -> None:
     """Run until a signal, the end of the file, or `max_frames` frames (0: no limit). Raises EdgefaceError."""
-    with Stop().on_signals() as stop, closing(build(config)) as parts:
+    with Stop().on_signals() as stop, build(config) as parts:
         runtime = os.environ.get("RUNTIME_DIRECTORY", "")
         endpoint = config.endpoint or message.default_endpoint(config.camera, runtime)
         with closing(ZmqPublisher(endpoint, config.camera, parts.source.expected_hz)) as publisher:

@@ -49,4 +49,4 @@ class DeviceError(EdgefaceError):
 
 
 class DeviceLostError(DeviceError):
-    """A CUDA error in mid-run: nothing on the GPU can be used, or even given back, until the process has ended."""
+    """The GPU failed in mid-run: nothing on it can be used, or even given back, until the process has ended."""

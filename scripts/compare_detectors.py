@@ -21,7 +21,7 @@ from edgeface.boxes import iou
 from edgeface.config import load_config
 from edgeface.cpu.engine import open_engine
 from edgeface.model_card import find_card
-from edgeface.parts import make_detector
+from edgeface.networks import make_detector
 from edgeface.values import Frame
 
 COLOURS = [(0, 200, 0), (0, 0, 255), (255, 128, 0)]

@@ -34,7 +34,8 @@ from edgeface.config import Config, load_config
 from edgeface.cpu.engine import OnnxEngine, open_engine
 from edgeface.detector import FaceDetector
 from edgeface.model_card import Card, bundled_engines, load_card
-from edgeface.parts import make_detector, make_tracker
+from edgeface.networks import make_detector
+from edgeface.parts import make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
 from edgeface.values import Frame

@@ -23,7 +23,8 @@ from edgeface.holding import LandmarkHold
 from edgeface.landmarks import FaceLandmarker
 from edgeface.message import encode, faces_body
 from edgeface.model_card import Fpenet, find_card
-from edgeface.parts import Networks, make_tracker, open_networks
+from edgeface.networks import Networks, open_networks
+from edgeface.parts import make_tracker
 from edgeface.quality import quality
 from edgeface.smoothing import FaceSmoother
 from edgeface.source_uri import parse_source

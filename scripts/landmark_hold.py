@@ -16,7 +16,8 @@ from edgeface.boxes import iou
 from edgeface.config import Config
 from edgeface.holding import LandmarkHold
 from edgeface.metrics import clear, identity, overlaps, trajectories, without_hidden
-from edgeface.parts import Networks, make_schedule, make_tracker
+from edgeface.networks import Networks
+from edgeface.parts import make_schedule, make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.values import F32, F64, Bool, Landmarks, Tracks
 
@@ -54,7 +55,7 @@ def make_pipeline(networks: Networks, config: Config, way: str) -> Pipeline:
         blind_timeout_s=config.tracker.lost_timeout_s,
         landmarker=None if way == PREDICTED else networks.landmarker,  # landmarks alone change no track
         hold={PREDICTED: None, HELD: QuietHold(), SHIPPED: LandmarkHold()}[way],
-        glimpse=networks.glimpse if schedule.interval is None else None,
+        glimpse=networks.backend.glimpse if schedule.interval is None else None,
     )
 
 

@@ -15,7 +15,7 @@ from edgeface.config import Config
 from edgeface.holding import LandmarkHold
 from edgeface.landmark_metrics import box_size, scaled
 from edgeface.landmarks import FaceLandmarker
-from edgeface.parts import Networks
+from edgeface.networks import Networks
 from edgeface.values import CONFIRMED, DETECTOR, F32, F64, I64, PREDICTED, Frame, Tracks
 
 MISPLACED = (0.0, 0.1, 0.2, 0.3)  # of a face's size

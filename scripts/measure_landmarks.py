@@ -25,7 +25,7 @@ from pan_films import DEMO, FACE_PX, SPEEDS, Film, demo, pans
 
 from edgeface import __version__
 from edgeface.config import Config, load_config
-from edgeface.parts import Networks, open_networks
+from edgeface.networks import Networks, open_networks
 
 INTERVALS = ("3", "5", "10", "adaptive")
 COUNTS, SIZES_PX = (1, 5, 10, 30), (60, 120, 240)

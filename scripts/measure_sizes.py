@@ -35,7 +35,8 @@ from edgeface.cpu.engine import open_engine
 from edgeface.detector import FaceDetector
 from edgeface.model_card import Card, find_card, onnx_path
 from edgeface.multiscale import MultiScaleDetector, join, uncut
-from edgeface.parts import make_detector, make_tracker
+from edgeface.networks import make_detector
+from edgeface.parts import make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
 from edgeface.values import F32, Frame

@@ -17,7 +17,7 @@ from edgeface.boxes import centre_and_size, iou
 from edgeface.evaluate.tracking import Truth, truth_for
 from edgeface.landmark_metrics import box_size
 from edgeface.metrics import trajectories
-from edgeface.parts import Networks
+from edgeface.networks import Networks
 from edgeface.source_uri import PICTURES, parse_source
 from edgeface.values import F64, Detections, Frame
 

@@ -44,7 +44,8 @@ LAYERS = [
         "cpu",
         "cuda",
     },
-    {"multiscale", "pipeline"},
+    {"multiscale", "pipeline", "backend"},
+    {"networks"},
     {"parts"},
     {"daemon", "bench", "evaluate"},
     {"cli"},
@@ -55,7 +56,7 @@ EXCEPTIONS = {
     "cli": {"client"},
 }
 DEVICE_WORDS = re.compile(r"cuda|tensorrt|jetson", re.IGNORECASE)
-MAY_SAY_DEVICE = {"config.py", "bench.py", "doctor.py", "passport.py"}
+MAY_SAY_DEVICE = {"backend.py", "config.py", "bench.py", "doctor.py", "passport.py"}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 

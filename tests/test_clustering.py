@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgeface.clustering import deepstream_dbscan, nms, tao_dbscan
 from edgeface.config import load_config
 from edgeface.model_card import find_card
-from edgeface.parts import make_detector
+from edgeface.networks import make_detector
 from edgeface.values import Detections
 
 NMS = partial(nms, iou_threshold=0.3, top_k=4000)

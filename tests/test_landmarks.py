@@ -23,7 +23,7 @@ from edgeface.errors import ConfigError, EngineError
 from edgeface.face_crops import RULES
 from edgeface.landmarks import FaceLandmarker, make_landmark_decoder, softargmax
 from edgeface.model_card import Card, find_card, load_card
-from edgeface.parts import make_landmarker
+from edgeface.networks import make_landmarker
 from edgeface.values import Frame
 
 SIZE = (80, 80)

@@ -24,7 +24,7 @@ from edgeface.boxes import iou
 from edgeface.config import Config, load_config
 from edgeface.evaluate.tracking import Truth
 from edgeface.metrics import trajectories
-from edgeface.parts import Networks, open_networks
+from edgeface.networks import Networks, open_networks
 from edgeface.values import Frame
 
 

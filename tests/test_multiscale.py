@@ -21,7 +21,8 @@ from edgeface.detector import FaceDetector
 from edgeface.errors import ConfigError, EngineError, OutputError
 from edgeface.model_card import find_card
 from edgeface.multiscale import MultiScaleDetector, join, uncut
-from edgeface.parts import build, make_detector
+from edgeface.networks import make_detector
+from edgeface.parts import build
 from edgeface.values import Detections
 
 NOBODY = detections()
@@ -277,7 +278,7 @@ def test_scales_are_longer_sides(
     opened: list[FakeEngine], settings: dict[str, Any], sizes: list[tuple[int, int]]
 ) -> None:
     parts = build(load_config(None, {"detector": settings, "landmarks": {"card": "none"}}))
-    assert [engine.input_size for engine in parts.networks.engines] == sizes
+    assert [engine.input_size for engine in parts.networks.backend.engines] == sizes
     assert isinstance(parts.pipeline.detector, FaceDetector) == (len(sizes) == 1)
     parts.pipeline.detector.detect(frame())
     assert all(engine.crops.shape == (1, 4) for engine in opened)

@@ -13,7 +13,8 @@ from conftest import ROOT
 
 from edgeface.config import load_config
 from edgeface.model_card import find_card
-from edgeface.parts import build, make_landmarker, open_networks
+from edgeface.networks import make_landmarker, open_networks
+from edgeface.parts import build
 
 FACES = list[dict[str, Any]]
 
@@ -54,7 +55,7 @@ def test_the_card_says_what_part_of_the_frame_is_looked_at(tmp_path: Path, borde
     path.write_text(text.replace("crop_scale = 1.05", f'crop_scale = 2.0\nborder = "{border}"'))
     config = load_config(None, {"landmarks": {"card": str(path)}})
     with closing(open_networks(config)) as networks:
-        landmarker = make_landmarker(find_card(str(path)), networks.engines[-1], config)
+        landmarker = make_landmarker(find_card(str(path)), networks.backend.engines[-1], config)
         crops: list[np.ndarray] = []
         infer = landmarker.engine.infer
         landmarker.engine.infer = lambda frame, given: crops.append(given) or infer(frame, given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +23,15 @@ from fakes import (
 )
 
 from edgeface import clustering
+from edgeface.backend import Backend
 from edgeface.boxes import letterbox
 from edgeface.config import load_config
 from edgeface.cpu.crop import glimpse
 from edgeface.decoders import make_decoder
 from edgeface.errors import ConfigError, OutputError
 from edgeface.model_card import Thresholds, find_card
-from edgeface.parts import Networks, Parts, build, make_detector, make_tracker
+from edgeface.networks import Networks, make_detector
+from edgeface.parts import Parts, build, make_tracker
 from edgeface.pipeline import Pipeline
 from edgeface.scenario.scenes import make_scene
 from edgeface.schedule import KeyframeSchedule
@@ -519,7 +522,13 @@ def test_what_was_built_is_closed_whatever_happens() -> None:
 
     source, engines = Stubborn([]), (FakeEngine({}, (64, 64)), FakeEngine({}, (80, 80)))
     detector = FakeDetector(detections())
-    networks = Networks(detector, Thresholds(), None, lambda frame: np.zeros((1, 1), np.uint8), engines, {})
+    with ExitStack() as stack:
+        for engine in engines:
+            stack.callback(engine.close)
+        backend = Backend(
+            engines, lambda frame: np.zeros((1, 1), np.uint8), lambda uri: source, {}, stack.pop_all().close
+        )
+    networks = Networks(detector, Thresholds(), None, backend, {})
     with pytest.raises(OSError, match="hangs"):
         Parts(source, pipeline(detector), networks, {}).close()
     assert source.closed
@@ -537,9 +546,3 @@ def test_the_backend_that_lacks_a_package_says_what_to_install(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "edgeface.cpu.engine", None)
     with pytest.raises(ConfigError, match=r"pip install 'edgeface\[cpu\]'"):
         build(load_config(None, {}))
-
-
-@pytest.mark.parametrize("source", ["demo:", "scenario:crowd"])
-def test_a_backend_that_is_not_built_says_so(source: str) -> None:
-    with pytest.raises(ConfigError, match="not built into this version"):
-        build(load_config(None, {"backend": "cuda", "source": source}))

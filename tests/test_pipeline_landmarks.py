@@ -386,7 +386,7 @@ def test_any_landmark_network_goes_with_any_detector(
     assert parts.facts["landmarks"] == "small"
     assert parts.facts["detector"] == "edgeface-detector"
     assert parts.networks.landmarker is parts.pipeline.landmarker
-    assert parts.networks.engines[-1] is parts.networks.landmarker.engine
+    assert parts.networks.backend.engines[-1] is parts.networks.landmarker.engine
     for face in faces(parts.pipeline.step(frame(0, pixels=three_faces)))["faces"]:
         assert face["landmarks"]["n"] == 5
         x1, y1, x2, y2 = face["xyxy"]

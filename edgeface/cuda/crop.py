@@ -168,7 +168,8 @@ class GpuGlimpse:
             self._launch(self._frames.picture(frame), frame, 0, self._grey.address, 1)
             self._grey.to_host(self._grey.host)
             self._gpu.synchronize()
-        return self._grey.host.copy()
+        grey: U8 = self._grey.host.copy()
+        return grey
 
     def close(self) -> None:
         del self._launch

@@ -43,7 +43,8 @@ class TensorrtEngine:
         dla_core: int | None,
     ) -> None:
         """`graph`: replay a fixed batch from a CUDA graph. Raises EngineError, DeviceError, ConfigError."""
-        self.input_size, self.precision = plan.passport.input_size, plan.passport.precision
+        self.input_size = plan.passport.input_size
+        self.precision: str = plan.passport.precision
         self._gpu, self._frames, self._spec = gpu, frames, card.input
         self._seen: tuple[Frame, F32] | None = None  # of the last call
         width, height = self.input_size
@@ -133,11 +134,12 @@ def open_engines(
     dla_core: int | None,
     graph: bool,
     frame_memory: Literal["auto", "mapped", "device"],
-) -> tuple[list[TensorrtEngine], GpuGlimpse, Gpu]:
-    """Load each card's network for inputs of a size (width, height), and what makes glimpses; `stack` closes them.
+) -> tuple[list[TensorrtEngine], GpuGlimpse, int, dict[str, str]]:
+    """Load each card's network for inputs of a size (width, height); `stack` closes all.
 
-    All that can be checked without CUDA is checked before CUDA starts. Only detectors run on the DLA. Raises
-    EngineError, DeviceError, ConfigError.
+    Returns the engines, what makes glimpses, the stream (CUDA's handle) and what `status` says. All that can be checked
+    without CUDA is checked before CUDA starts. Only detectors run on the DLA. Raises EngineError, DeviceError,
+    ConfigError.
     """
     plans = []
     for card, size in networks:
@@ -162,9 +164,9 @@ def open_engines(
         core = dla_core if card.task == "detect" else None
         engines.append(TensorrtEngine(gpu, kernels, frames, plan, card, graph=graph, dla_core=core))
         resources.callback(engines[-1].close)
-    where = "where they are captured" if mapped else "in memory of the GPU"
-    log.info("TensorRT %s on %s, frames are read %s", trt.__version__, gpu.name, where)
-    return engines, glimpse, gpu
+    facts = {"gpu": gpu.name, "tensorrt": trt.__version__, "frame_memory": "mapped" if mapped else "device"}
+    log.info("TensorRT %(tensorrt)s on %(gpu)s, kernels read frames in %(frame_memory)s memory", facts)
+    return engines, glimpse, gpu.stream.handle, facts
 
 
 def _close(gpu: Gpu, resources: ExitStack) -> None:

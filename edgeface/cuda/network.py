@@ -16,7 +16,7 @@ from edgeface.cuda.plan import Plan
 from edgeface.cuda.trt_logging import reporting
 from edgeface.errors import ConfigError, DeviceError, DeviceLostError, EngineError
 
-_TYPES = {trt.DataType.FLOAT: np.dtype(np.float32), trt.DataType.HALF: np.dtype(np.float16)}
+_TYPES: dict[Any, np.dtype[Any]] = {trt.DataType.FLOAT: np.dtype(np.float32), trt.DataType.HALF: np.dtype(np.float16)}
 
 
 class Network:
@@ -65,10 +65,10 @@ class Network:
         return EngineError(f"{self._plan.path}: expected {wanted}, found {found}; build it anew: {self._plan.rebuild}")
 
     def _bind_input(self, input_shape: tuple[int, int, int]) -> None:
-        engine = self._engine
-        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        shapes = [tuple(engine.get_tensor_shape(name)) for name in inputs]
+        # no local names for TensorRT's objects: the traceback of an error would keep them beyond their release
+        names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        shapes = [tuple(self._engine.get_tensor_shape(name)) for name in inputs]
         if len(inputs) != 1 or shapes[0][1:] != input_shape:
             raise self._wrong(
                 f"one input [n, {', '.join(map(str, input_shape))}]", f"{dict(zip(inputs, shapes, strict=True))}"
@@ -76,7 +76,7 @@ class Network:
         self._input, self._input_shape = inputs[0], input_shape
         self._names = [name for name in names if name != self._input]
         self.fixed = shapes[0][0] > 0
-        self.batch: int = shapes[0][0] if self.fixed else engine.get_tensor_profile_shape(self._input, 0)[2][0]
+        self.batch: int = shapes[0][0] if self.fixed else self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
         self._rows = self.batch if self.fixed else 0  # of the input's shape as it is now
         self._set_rows(self.batch)
         self.dtype = self._dtype(self._input)

@@ -15,7 +15,7 @@ from edgeface.errors import ConfigError, EngineError
 from edgeface.evaluate.labels import LabelledPicture, demo_labels, frames, read_labels
 from edgeface.evaluate.landmark_report import Faces, Report, figures, worst_by
 from edgeface.landmarks import FaceLandmarker
-from edgeface.parts import Networks, open_networks, score_thresholds
+from edgeface.networks import Networks, open_networks, score_thresholds
 from edgeface.point_sets import NAMED
 from edgeface.seams import Detector
 from edgeface.source_uri import PICTURES

@@ -1,0 +1,93 @@
+"""What runs networks and captures frames: the one place that knows of both backends, and imports only one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+
+from edgeface.config import Config
+from edgeface.errors import ConfigError, one_line
+from edgeface.model_card import Card
+from edgeface.seams import Engine, Glimpse, Source
+from edgeface.source_uri import SourceUri
+
+Wanted = Sequence[tuple[Card, tuple[int, int] | None]]  # a network, and the size of its input instead of the card's
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Loaded networks, and what shares their device. Close it after use, after the sources."""
+
+    engines: tuple[Engine, ...]  # one for each network that was wanted
+    glimpse: Glimpse
+    open_source: Callable[[SourceUri], Source]  # raises ConfigError, SourceError
+    facts: dict[str, str]  # what more `status` says
+    close: Callable[[], None]
+
+
+def open_backend(networks: Wanted, config: Config) -> Backend:
+    """Load the networks on the configured backend. Raises ConfigError, EngineError, DeviceError.
+
+    "auto" is the GPU where TensorRT and PyCUDA are installed, else the CPU.
+    """
+    on_gpu = all(map(_installed, ("tensorrt", "pycuda"))) if config.backend == "auto" else config.backend == "cuda"
+    with ExitStack() as stack:
+        backend = _open_gpu(networks, config, stack) if on_gpu else _open_cpu(networks, config, stack)
+        stack.pop_all()
+    return backend
+
+
+def _open_cpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
+    try:
+        from edgeface.cpu.crop import glimpse
+        from edgeface.cpu.engine import open_engine
+        from edgeface.cpu.source import open_source
+    except ImportError as error:
+        raise ConfigError(f"the cpu backend lacks {error.name or error}: pip install 'edgeface[cpu]'") from error
+    engines = []
+    for card, size in networks:
+        engines.append(open_engine(card, size, threads=config.cpu.threads, spinning=config.cpu.spinning))
+        stack.callback(engines[-1].close)
+    return Backend(tuple(engines), glimpse, open_source, {}, stack.pop_all().close)
+
+
+def _open_gpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
+    try:
+        from edgeface.cuda.engine import open_engines
+    except ImportError as error:
+        how = "pip install 'edgeface[cuda]'; TensorRT comes with JetPack: docs/jetson.md"
+        raise ConfigError(f"the cuda backend lacks {error.name or one_line(error)}: {how}") from error
+    cuda = config.cuda
+    engines, glimpse, stream, facts = open_engines(
+        networks,
+        stack,
+        device=cuda.device,
+        precision=cuda.precision,
+        dla_core=cuda.dla_core,
+        graph=cuda.graph,
+        frame_memory=cuda.frame_memory,
+    )
+    capture = partial(_open_source, capture=cuda.capture, stream=stream)
+    return Backend(tuple(engines), glimpse, capture, facts, stack.pop_all().close)
+
+
+def _open_source(uri: SourceUri, *, capture: str, stream: int) -> Source:
+    """A camera or stream through jetson-utils where that is installed, anything else through OpenCV."""
+    live = uri.kind in ("csi", "camera", "stream")
+    if capture == "jetson-utils" or (capture == "auto" and live and _installed("jetson_utils")):
+        from edgeface.cuda.source import open_source as open_capture
+
+        return open_capture(uri, stream=stream)
+    try:
+        from edgeface.cpu.source import open_source
+    except ImportError as error:
+        raise ConfigError(f"{uri.target} needs OpenCV ({one_line(error)}): apt-get install python3-opencv") from error
+    return open_source(uri)
+
+
+def _installed(package: str) -> bool:
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder of type stubs has none
