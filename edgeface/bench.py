@@ -31,7 +31,7 @@ IMPORTS = {  # by their names in the report: the bare package, the subscriber's 
     "edgeface.client": "import edgeface.client",
 }
 _DAEMON = "import edgeface.cli, edgeface.daemon, "  # and what the backend loads
-_IMPORTS_OF = {
+IMPORTS_OF = {
     "cpu": {"daemon": _DAEMON + "edgeface.cpu.engine, edgeface.cpu.source"},
     "cuda": {"daemon": _DAEMON + "edgeface.cuda.engine, edgeface.cuda.source"},
     "scenario": {"daemon": _DAEMON + "edgeface.scenario.source"},
@@ -143,7 +143,7 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
         "capture_to_publish_ms": _spread(publish_ns),
         "frames_per_second": round(len(publish_ns) / wall_s, 1),
         "cpu_ms_per_frame": round(cpu_s * 1e3 / len(publish_ns), 2),
-        "import_ms": import_times(IMPORTS | _IMPORTS_OF.get(parts.facts["backend"], {})),
+        "import_ms": import_times(IMPORTS | IMPORTS_OF.get(parts.facts["backend"], {})),
         "resident_mb": memory,
     }
 

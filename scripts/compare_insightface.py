@@ -28,7 +28,7 @@ import onnxruntime as ort
 from compare_detectors import looked_at
 
 from edgeface import message
-from edgeface.bench import IMPORTS, Stopwatch
+from edgeface.bench import IMPORTS, IMPORTS_OF, Stopwatch
 from edgeface.boxes import iou, letterbox, nms
 from edgeface.config import Config, load_config
 from edgeface.cpu.engine import OnnxEngine, open_engine
@@ -244,7 +244,7 @@ print((time.perf_counter() - start) * 1e3, rss())
 
 def imports() -> dict:
     """Import time and resident memory, medians of 9 fresh processes each, in turn."""
-    programs = {**IMPORTS, "insightface": "import insightface"}
+    programs = {**IMPORTS, **IMPORTS_OF["cpu"], "insightface": "import insightface"}
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for _ in range(9):
         for name, program in programs.items():
