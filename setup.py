@@ -20,6 +20,7 @@ setup(
     # the networks and their cards stand at top level in the repository and inside the package in a wheel
     packages=[
         "edgeface",
+        "edgeface.build",
         "edgeface.cpu",
         "edgeface.cuda",
         "edgeface.evaluate",
@@ -45,7 +46,7 @@ setup(
     extras_require={
         "cpu": ["opencv-python>=4.8", "onnxruntime>=1.16"],
         "cuda": ["pycuda>=2024.1"],  # TensorRT and jetson-utils come with JetPack, not from PyPI
-        "build": ["onnx>=1.15"],
+        "build": ["onnx>=1.15", "onnxconverter-common>=1.16"],  # for INT8, and for FP16 from version 11 on
         "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py
         "dev": [
             "pytest>=8",
@@ -58,6 +59,10 @@ setup(
             # compile the kernels: scripts/make_kernels.py
             'nvidia-cuda-nvrtc-cu11==11.8.89; sys_platform == "linux" and platform_machine == "x86_64"',
             'nvidia-cuda-nvrtc==13.0.88; sys_platform == "linux" and platform_machine == "x86_64"',
+            # parse and build every network without a GPU: tests/test_build.py
+            "onnxconverter-common>=1.16",
+            'tensorrt-rtx-cu13-bindings==1.7.1.116; sys_platform == "linux" and platform_machine == "x86_64"',
+            'tensorrt-rtx-cu13-libs==1.7.1.116; sys_platform == "linux" and platform_machine == "x86_64"',
         ],
     },
     entry_points={

@@ -67,6 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     landmarks.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet, worst faces first")
     landmarks.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     landmarks.set_defaults(verb_function=_evaluate_landmarks, refuse=landmarks.error)
+
+    build = verbs.add_parser("build", help="build a network's engines for this machine's GPU")
+    build.add_argument("card", metavar="CARD", help="a network's name, or the path of its card")
+    build.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="default fp16")
+    build.add_argument(
+        "--input-size",
+        type=_size,
+        action="append",
+        metavar="WxH",
+        help="one engine for each (default: what the card looks with)",
+    )
+    build.add_argument(
+        "--batch", type=positive, metavar="N", help="the most crops at once (default: 1 frame, 32 faces)"
+    )
+    build.add_argument("--dla", type=_count, metavar="N", help="for DLA core N instead of the GPU")
+    build.add_argument("--engines", metavar="DIR", action="append", help="build into it (default: beside the card)")
+    build.add_argument("--workspace-mb", type=positive, default=1024, metavar="N", help="memory to try with (1024)")
+    build.add_argument("--runtime", metavar="NAME", help="another builder, for checks without the device")
+    build.add_argument("--dry-run", action="store_true", help="say what would be built")
+    build.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+    build.set_defaults(verb_function=_build)
     return guarded(parser, arguments)
 
 
@@ -202,6 +223,24 @@ def _evaluate_landmarks(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _build(arguments: argparse.Namespace) -> int:
+    from edgeface import service
+    from edgeface.build import engine, trt
+    from edgeface.model_card import find_card, input_sizes
+
+    service.setup_logging(logging.DEBUG if arguments.debug else logging.INFO)
+    card = find_card(arguments.card, tuple(arguments.engines or ()))
+    folder = engine.target_folder(card, arguments.engines or ())
+    runtime, timing_cache = arguments.runtime or trt.DEFAULT_RUNTIME, b""
+    for size in arguments.input_size or input_sizes(card):
+        order = trt.Order(card, size, arguments.precision, arguments.batch, arguments.dla, arguments.workspace_mb)
+        draft = engine.draft(order, folder=folder, runtime=runtime)
+        print(draft, flush=True)
+        if not arguments.dry_run:
+            timing_cache = engine.finish(draft, timing_cache)
+    return 0
+
+
 def write_texts(texts: Sequence[tuple[Path | None, str]]) -> None:
     """Each text into its file, if it has one. Raises ConfigError."""
     for path, text in texts:
@@ -232,6 +271,13 @@ def _landmarks(value: Any) -> Any:
 
 def _interval(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, found {text!r}")
+    return int(width), int(height)
 
 
 def positive(text: str) -> int:

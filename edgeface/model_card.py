@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -151,6 +152,24 @@ def find_card(name: str, folders: tuple[str, ...] = ()) -> Card:
         path = found[0]
     card = load_card(path)
     return msgspec.structs.replace(card, folders=(*card.folders, *map(str, places)))
+
+
+def input_sizes(
+    card: Card, size: tuple[int, int] | None = None, scales: Sequence[int] | None = None
+) -> list[tuple[int, int]]:
+    """Of each look at the whole frame (width, height), the main one first; `size` instead of the card's.
+
+    A scale is the longer side; the proportions stay, to multiples of 32, the largest stride there is.
+    """
+    width, height = size or (card.input.width, card.input.height)
+    longer = max(width, height)
+
+    def scaled(scale: int) -> tuple[int, int]:
+        return -(-width * scale // (longer * 32)) * 32, -(-height * scale // (longer * 32)) * 32
+
+    if scales is not None:
+        return [scaled(scale) for scale in scales]
+    return [(width, height), *([scaled(card.near_look)] if 0 < card.near_look < longer else [])]
 
 
 def onnx_path(card: Card) -> Path:

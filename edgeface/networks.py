@@ -15,7 +15,7 @@ from edgeface.detector import FaceDetector, Merge
 from edgeface.errors import ConfigError
 from edgeface.face_crops import RULES
 from edgeface.landmarks import FaceLandmarker, make_landmark_decoder
-from edgeface.model_card import Card, Fpenet, Thresholds, find_card
+from edgeface.model_card import Card, Fpenet, Thresholds, find_card, input_sizes
 from edgeface.multiscale import MultiScaleDetector
 from edgeface.point_sets import NAMED
 from edgeface.seams import Detector, Engine
@@ -39,7 +39,8 @@ def open_networks(config: Config) -> Networks:
     """Load the detector and, unless that is "none", the landmarker. Raises ConfigError, EngineError and DeviceError."""
     card = find_card(config.detector.card, config.engines)
     landmark_card = None if config.landmarks.card == "none" else find_card(config.landmarks.card, config.engines)
-    wanted: list[tuple[Card, tuple[int, int] | None]] = [(card, size) for size in _input_sizes(card, config)]
+    sizes = input_sizes(card, config.detector.input_size, config.detector.scales)
+    wanted: list[tuple[Card, tuple[int, int] | None]] = [(card, size) for size in sizes]
     if landmark_card is not None:
         wanted.append((landmark_card, None))
     backend = open_backend(wanted, config)
@@ -83,22 +84,6 @@ def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
         merge,
         score_threshold=score_threshold,
     )
-
-
-def _input_sizes(card: Card, config: Config) -> list[tuple[int, int]]:
-    """Of each look at the whole frame (width, height), the main one first.
-
-    A scale is the longer side; the proportions stay, to multiples of 32, the largest stride there is.
-    """
-    width, height = config.detector.input_size or (card.input.width, card.input.height)
-    longer = max(width, height)
-
-    def scaled(scale: int) -> tuple[int, int]:
-        return -(-width * scale // (longer * 32)) * 32, -(-height * scale // (longer * 32)) * 32
-
-    if config.detector.scales is not None:
-        return [scaled(scale) for scale in config.detector.scales]
-    return [(width, height), *([scaled(card.near_look)] if 0 < card.near_look < longer else [])]
 
 
 def _whole_frame(card: Card) -> boxes.CropRule:

@@ -47,7 +47,7 @@ LAYERS = [
     {"multiscale", "pipeline", "backend"},
     {"networks"},
     {"parts"},
-    {"daemon", "bench", "evaluate"},
+    {"daemon", "bench", "evaluate", "build"},
     {"cli"},
 ]
 EXCEPTIONS = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeface.errors import EngineError
@@ -23,7 +24,7 @@ class Plan:
     """An engine file as it was read, once, and its passport. The two belong together, and to the card."""
 
     path: Path
-    data: bytes  # immutable: TensorRT before 10.13 reads it while other threads run
+    data: bytes = field(repr=False)  # immutable: TensorRT before 10.13 reads it while other threads run
     passport: Passport
     rebuild: str  # the command that builds it again
 
@@ -45,12 +46,11 @@ def load_plan(card: Card, input_size: Size | None, *, precision: Precision, dla:
         engines=[folder for folder in folders if folder != str(bundled_engines())],
     )
     name = engine_name(card.name, size, precision, dla)
-    path = next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()), None)
     try:
-        if path is None:
-            raise EngineError(f"{card.name}: its engine {name} is not in {' or '.join(folders)}")
+        path = _find(name, folders)
         data = _read(path)
-        _check_version(path, plan_version(path, data), tensorrt_version)
+        _check_form(path, data)
+        _check_version(path, plan_version(data), tensorrt_version)
         passport = read_passport(passport_path(path))
         _check_passport(path, passport, data)
         _check_purpose(path, passport, card, (size, precision, dla))
@@ -80,30 +80,27 @@ def check_device(plan: Plan, compute_capability: tuple[int, int], device_name: s
         )
 
 
-def plan_version(path: Path, data: bytes) -> tuple[int, int, int, int] | None:
-    """The version of TensorRT that built the plan `data`; None where it does not say so in a known place.
-
-    Raises EngineError, with `path`, for what is no plan of TensorRT's.
-    """
-    if not data:
-        raise EngineError(f"{path}: expected an engine, found an empty file")
-    if data[:4] == b"vtrt":
-        raise EngineError(
-            f"{path}: expected an engine of TensorRT, found one of TensorRT-RTX, which is for checks only"
-        )
-    if data[:4] != b"ftrt"[: len(data)]:
-        raise EngineError(f"{path}: expected an engine of TensorRT, found a file that begins with {data[:4]!r}")
-    if len(data) < HEADER_BYTES:
-        raise EngineError(f"{path}: expected an engine, found {len(data)} bytes of one")
-    if data[4:8] != bytes(4):  # another layout, maybe of a later TensorRT
+def plan_version(data: bytes) -> tuple[int, int, int, int] | None:
+    """The version of TensorRT, or TensorRT-RTX, that built the plan `data`; None where no known place says it."""
+    if len(data) < HEADER_BYTES or data[4:8] != bytes(4):  # another layout, maybe of a later TensorRT
         return None
-    return (data[24], data[25], data[26], data[27])
+    return data[24], data[25], data[26], data[27]
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
     """The numbers of a version: "10.3.0.26+cuda12" -> (10, 3, 0, 26), no more than four."""
     match = re.match(r"\d+(\.\d+){0,3}", version, re.ASCII)
     return tuple(int(number) for number in match[0].split(".")) if match else ()
+
+
+def _find(name: str, folders: Sequence[str]) -> Path:
+    try:
+        for folder in folders:
+            if (Path(folder) / name).is_file():
+                return Path(folder) / name
+    except OSError as error:
+        raise EngineError(f"{name}: the engine cannot be looked for: {error.strerror}") from error
+    raise EngineError(f"expected the engine {name} in {' or '.join(folders)}, found no such file")
 
 
 def _read(path: Path) -> bytes:
@@ -114,6 +111,20 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise EngineError(f"{path}: the engine cannot be read: {error.strerror}") from error
+
+
+def _check_form(path: Path, data: bytes) -> None:
+    """Refuse what is no plan of TensorRT's."""
+    if not data:
+        raise EngineError(f"{path}: expected an engine, found an empty file")
+    if data[:4] == b"vtrt":
+        raise EngineError(
+            f"{path}: expected an engine of TensorRT, found one of TensorRT-RTX, which is for checks only"
+        )
+    if data[:4] != b"ftrt"[: len(data)]:
+        raise EngineError(f"{path}: expected an engine of TensorRT, found a file that begins with {data[:4]!r}")
+    if len(data) < HEADER_BYTES:
+        raise EngineError(f"{path}: expected an engine, found {len(data)} bytes of one")
 
 
 def _check_version(path: Path, found: tuple[int, ...] | None, running: str) -> None:
@@ -133,7 +144,7 @@ def _check_passport(path: Path, passport: Passport, data: bytes) -> None:
             f"{path}: expected sha256 {passport.engine_sha256[:16]}... as its passport says, found {found[:16]}...: "
             "damaged, or its passport is another's"
         )
-    version = plan_version(path, data)
+    version = plan_version(data)
     if passport.plan_version != version:
         raise EngineError(f"{path}: its passport says TensorRT {passport.plan_version}, the file itself {version}")
     if version is not None:

@@ -1,0 +1,1 @@
+"""The builder of engines: an extra that the daemon never imports."""

@@ -1,0 +1,153 @@
+"""Build a card's engine and its passport, ready for the daemon."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgeface.build import precision, trt
+from edgeface.build.device import NO_DEVICE, Device, current_device, machine
+from edgeface.build.trt import Network, Order
+from edgeface.cuda.plan import plan_version
+from edgeface.decoders import make_decoder
+from edgeface.errors import ConfigError, EngineError
+from edgeface.landmarks import make_landmark_decoder
+from edgeface.model_card import Card, onnx_path
+from edgeface.passport import Passport, Precision, Size, Tensor, engine_name, passport_path, write_engine
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be built, understood and found good."""
+
+    order: Order
+    path: Path
+    onnx_sha256: str
+    built_from_sha256: str
+    network: Network
+    device: Device
+    module: Any  # the runtime's
+
+    def __str__(self) -> str:
+        """A few lines for whoever asked for it."""
+        least, best, most = self.network.batch
+        batch = f"{most}, fixed" if least == most else f"{least} to {most}, best at {best}"
+        lines = [f"{self.path}, with its passport {passport_path(self.path).name}", _line("input", self.network.input)]
+        lines += [_line("output", tensor) for tensor in self.network.outputs]
+        return "\n  ".join([*lines, f"batch: {batch}"])
+
+
+def build_engine(
+    card: Card,
+    *,
+    input_size: Size,
+    precision: Precision,
+    batch: int | None,
+    dla_core: int | None,
+    workspace_mb: int,
+    folder: Path,
+    runtime: str,
+) -> Path:
+    """Build into `folder` the engine that `Order` describes, with `runtime` ("tensorrt", "tensorrt-rtx").
+
+    Returns its path. Raises EngineError, ConfigError, DeviceError; then whatever lay there still does.
+    """
+    order = Order(card, input_size, precision, batch, dla_core, workspace_mb)
+    one = draft(order, folder=folder, runtime=runtime)
+    finish(one)
+    return one.path
+
+
+def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
+    """Check everything that takes no minutes: the device, the ONNX, that outputs are what the card's decoder reads.
+
+    Raises EngineError, ConfigError, DeviceError.
+    """
+    if order.dla_core is not None and order.precision == "fp32":
+        raise ConfigError("DLA computes in fp16 and int8, not in fp32")
+    module = trt.load_trt(runtime)
+    portable = runtime == "tensorrt-rtx"
+    typed = trt.is_strongly_typed(module)
+    if order.dla_core is not None and order.precision == "int8" and not typed:
+        raise EngineError(f"TensorRT {module.__version__} takes no ONNX with Q/DQ nodes for DLA: use fp16")
+    onnx = onnx_path(order.card)
+    device = NO_DEVICE if portable else current_device()
+    with tempfile.TemporaryDirectory(prefix="edgeface-build-") as scratch:
+        built_from = precision.form(onnx, order.precision, strongly_typed=typed, folder=Path(scratch))
+        network = trt.parse(module, built_from, order)
+        built_from_sha256 = _sha256(built_from)
+    _check_outputs(order, network)
+    name = engine_name(order.card.name, order.input_size, order.precision, order.dla_core is not None)
+    if portable:  # not a name that the daemon looks for
+        name = name.removesuffix(".engine") + ".rtx.engine"
+    return Draft(order, folder / name, _sha256(onnx), built_from_sha256, network, device, module)
+
+
+def finish(one: Draft, timing_cache: bytes = b"") -> bytes:
+    """Build the draft and write it. Returns the timing cache for the next one on this device. Raises EngineError."""
+    order, network = one.order, one.network
+    built = trt.build(one.module, network, order, timing_cache if one.device is not NO_DEVICE else None)
+    passport = Passport(
+        schema=1,
+        card=order.card.name,
+        engine_sha256=hashlib.sha256(built.plan).hexdigest(),
+        engine_bytes=len(built.plan),
+        onnx_sha256=one.onnx_sha256,
+        built_from_sha256=one.built_from_sha256,
+        tensorrt=one.module.__version__,
+        plan_version=plan_version(built.plan),
+        compute_capability=one.device.compute_capability,
+        device=one.device.name,
+        platform=machine(),
+        precision=order.precision,
+        int8_source="qdq" if order.precision == "int8" else "",
+        inputs=(network.input,),
+        outputs=network.outputs,
+        batch=network.batch,
+        input_size=order.input_size,
+        dla_core=order.dla_core,
+        workspace_mb=order.workspace_mb,
+        flags=built.flags,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    write_engine(one.path, built.plan, passport)
+    return built.timing_cache
+
+
+def target_folder(card: Card, engines: Sequence[str]) -> Path:
+    """Where engines go: the first of the `engines` folders, else beside the card. Raises ConfigError if they cannot."""
+    folder = Path(engines[0]).expanduser() if engines else Path(card.folders[0])
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: engines cannot be written there ({error.strerror}): "
+            "name a folder with --engines DIR, here and to edgeface run"
+        ) from error
+
+
+def _check_outputs(order: Order, network: Network) -> None:
+    """Refuse what the daemon would, minutes earlier. A free batch counts as one crop."""
+    rows = network.batch[0]
+    if not all(output.shape for output in network.outputs):
+        raise EngineError(f"{order.card.onnx}: expected outputs with rows for each crop, found a single number")
+    shapes = {one.name: (max(one.shape[0] // rows, 1), *one.shape[1:]) for one in network.outputs}
+    make = make_decoder if order.card.task == "detect" else make_landmark_decoder
+    make(order.card, shapes, order.input_size)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _line(what: str, tensor: Tensor) -> str:
+    return f"{what}: {tensor.name} {list(tensor.shape)} {tensor.dtype}"
