@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -13,15 +14,40 @@ from msgspec import Meta
 
 from edgeface.errors import ConfigError
 
+Side = Annotated[int, Meta(ge=16, le=16384)]  # pixels
+Flip = Literal["none", "rotate-180", "clockwise", "counterclockwise", "horizontal", "vertical"]
+
 
 class SourceUri(msgspec.Struct, frozen=True):
     """A source URI taken apart."""
 
-    kind: Literal["file", "pictures", "camera", "stream"]
-    target: str  # path, glob pattern, device or URL
+    kind: Literal["file", "pictures", "camera", "csi", "stream", "gstreamer"]
+    target: str  # path, glob pattern, device, number of a csi camera, URL or pipeline
     loop: bool = False
     pace: bool = True  # files: play at their own speed; False: as fast as they are read
-    fps: float = 0.0  # pictures: how many a second; files: instead of the file's own rate
+    fps: float = 0.0  # files, instead of their own rate; pictures and cameras: how many a second; 0: not said
+    width: int = 0  # cameras; 0: not said
+    height: int = 0
+    flip: Flip = "none"  # csi: from the picture as the sensor gives it
+
+    @property
+    def live(self) -> bool:
+        """A camera or a stream: its frames do not wait."""
+        return self.kind not in ("file", "pictures")
+
+
+class CameraOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may follow a V4L2 camera."""
+
+    width: Side = 0  # 0: not said
+    height: Side = 0
+    fps: Annotated[int, Meta(ge=1, le=1000)] = 0
+
+
+class CsiOptions(CameraOptions, frozen=True, forbid_unknown_fields=True):
+    """What may follow a csi camera."""
+
+    flip: Flip = "none"
 
 
 class ScenarioUri(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,31 +62,27 @@ class ScenarioUri(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pace: bool = True
 
 
+_Options = TypeVar("_Options", CameraOptions, ScenarioUri)
 # what edgeface/scenario/ has, said here because a wrong name is a wrong configuration
 SCENES = ("crossing", "crowd", "occlusion", "shake", "leave-and-return", "approach", "plain", "hard", "slow")
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def parse_source(uri: str) -> SourceUri | ScenarioUri:
-    """Take a source URI apart: `demo:`, a path, `file://`, `images:GLOB`, a number, `v4l2://`, `rtsp://`, `http://`.
+    """Take a source URI apart: of a file, pictures, a camera, a stream, a GStreamer pipeline or a scenario.
 
-    `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures; for `scenario:NAME` see ScenarioUri. Raises
-    ConfigError.
+    `?loop=1`, `?pace=0` and `?fps=N` may follow a file or pictures, CameraOptions a number, `/dev/video0` or
+    `v4l2://`, CsiOptions `csi://N`; for `scenario:NAME` see ScenarioUri. Raises ConfigError.
     """
     if _exists(uri):  # whatever its name looks like
         return _file(uri, {})
     match = re.match(r"([A-Za-z][A-Za-z0-9+]*):", uri)
     scheme = match[1].lower() if match else ""
-    if scheme in ("rtsp", "rtsps", "http", "https", "udp", "tcp"):
-        return SourceUri("stream", uri)
-    if scheme == "v4l2":
-        return SourceUri("camera", uri[len("v4l2:") :].removeprefix("//"))
-    if uri.isdecimal():
-        return SourceUri("camera", f"/dev/video{int(uri)}")
     if scheme == "scenario":
         return _scenario(uri)
-    if scheme == "csi":
-        raise ConfigError(f"source {uri!r}: {scheme}: is not built into this version")
+    live = _live(uri, scheme)
+    if live is not None:
+        return live
     target, options = _options(uri)
     if scheme == "demo":
         if target not in ("demo:", "demo://"):
@@ -74,10 +96,26 @@ def parse_source(uri: str) -> SourceUri | ScenarioUri:
             raise ConfigError(f"source {uri!r}: expected file:///absolute/path")
     elif scheme and not _exists(target):
         known = (
-            "demo:, a path, file:///path, images:GLOB, v4l2:///dev/video0, a number, rtsp://, http://, scenario:NAME"
+            "demo:, a path, file:///path, images:GLOB, a number, v4l2:///dev/video0, csi://0, rtsp://, http://, "
+            "gstreamer:PIPELINE, scenario:NAME"
         )
         raise ConfigError(f"source {uri!r}: unknown scheme {scheme!r}; expected {known}")
     return _file(target, options)
+
+
+def camera_problem(device: str) -> str:
+    """Why that camera cannot be opened, one line; "" when it seems that it can."""
+    if not Path(device).exists():
+        return f"{device}: no such camera"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return f"{device}: no permission; add the user to the group 'video'"
+    return ""
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def unpaced(uri: str) -> str:
@@ -105,12 +143,47 @@ def _scenario(uri: str) -> ScenarioUri:
     name, _, query = uri.partition(":")[2].partition("?")
     if name not in SCENES:
         raise ConfigError(f"source {uri!r}: expected scenario:NAME with one of {', '.join(SCENES)}; found {name!r}")
-    pairs = [("name", name), *parse_qsl(query, keep_blank_values=True)]
+    return _checked(uri, [("name", name), *parse_qsl(query, keep_blank_values=True)], ScenarioUri)
+
+
+def _live(uri: str, scheme: str) -> SourceUri | None:
+    """A camera, a stream or a pipeline; None: something else."""
+    if scheme in ("rtsp", "rtsps", "http", "https", "udp", "tcp"):
+        return SourceUri("stream", uri)
+    if scheme == "gstreamer":
+        pipeline = uri[len("gstreamer:") :].strip()
+        if not re.search(r"\bappsink\b", pipeline):
+            raise ConfigError(f"source {uri!r}: expected gstreamer:PIPELINE that ends in appsink")
+        return SourceUri("gstreamer", pipeline)
+    name, _, query = uri.partition("?")
+    if scheme == "csi":
+        number = re.fullmatch(r"csi:(?://)?([0-9]{1,2})", name, re.IGNORECASE)
+        if number is None:
+            raise ConfigError(f"source {uri!r}: expected csi:// and the camera's number, as csi://0")
+        return _camera("csi", number[1], uri, query, CsiOptions)
+    if scheme == "v4l2":
+        return _camera("camera", name[len("v4l2:") :].removeprefix("//"), uri, query, CameraOptions)
+    if name.isdecimal():
+        return _camera("camera", f"/dev/video{int(name)}", uri, query, CameraOptions)
+    if name.startswith("/dev/video"):
+        return _camera("camera", name, uri, query, CameraOptions)
+    return None
+
+
+def _camera(kind: Literal["camera", "csi"], target: str, uri: str, query: str, known: type[CameraOptions]) -> SourceUri:
+    options = _checked(uri, parse_qsl(query, keep_blank_values=True), known)
+    if bool(options.width) != bool(options.height):
+        raise ConfigError(f"source {uri!r}: expected width and height together")
+    return SourceUri(kind, target, **msgspec.structs.asdict(options))
+
+
+def _checked(uri: str, pairs: list[tuple[str, str]], known: type[_Options]) -> _Options:
+    """The settings `pairs` as a `known` struct. Raises ConfigError."""
     settings = dict(pairs)
     if len(settings) < len(pairs):
         raise ConfigError(f"source {uri!r}: expected each key once")
     try:
-        return msgspec.convert(settings, ScenarioUri, strict=False)
+        return msgspec.convert(settings, known, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"source {uri!r}: {error}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeface.errors import ConfigError
-from edgeface.source_uri import ScenarioUri, parse_source, unpaced
+from edgeface.source_uri import ScenarioUri, SourceUri, camera_problem, parse_source, unpaced, without_password
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,79 @@ def test_wrong_scenarios_are_refused(uri: str, complaint: str) -> None:
     assert uri in str(caught.value)
 
 
-def test_sources_that_are_not_built_yet_say_so() -> None:
-    with pytest.raises(ConfigError, match="not built into this version"):
-        parse_source("csi://0")
+def test_cameras_and_their_options() -> None:
+    assert parse_source("0") == SourceUri("camera", "/dev/video0")
+    asked = SourceUri("camera", "/dev/video2", width=1280, height=720, fps=30)
+    for name in ("2", "/dev/video2", "v4l2:///dev/video2"):
+        assert parse_source(f"{name}?width=1280&height=720&fps=30") == asked
+    assert parse_source("v4l2:///dev/v4l/by-id/usb-cam?fps=5") == SourceUri("camera", "/dev/v4l/by-id/usb-cam", fps=5)
+    assert parse_source("csi://0") == parse_source("csi:0") == SourceUri("csi", "0")
+    assert parse_source("csi://12?flip=rotate-180&fps=60") == SourceUri("csi", "12", fps=60, flip="rotate-180")
+
+
+def test_a_pipeline_is_taken_as_it_is() -> None:
+    pipeline = "videotestsrc pattern=ball ! videoconvert ! appsink name=a?b=1"
+    assert parse_source(f"gstreamer:{pipeline} ") == SourceUri("gstreamer", pipeline)
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("csi://", "expected csi:// and the camera's number"),
+        ("csi://front", "expected csi:// and the camera's number"),
+        ("csi://0/1", "expected csi:// and the camera's number"),
+        ("csi://100", "expected csi:// and the camera's number"),
+        ("csi://0?flip=up", r"Invalid enum value 'up' - at `\$.flip`"),
+        ("csi://0?width=1280", "expected width and height together"),
+        ("0?height=720", "expected width and height together"),
+        ("0?width=15&height=720", r">= 16 - at `\$.width`"),
+        ("0?width=1280&height=16385", r"<= 16384 - at `\$.height`"),
+        ("0?width=&height=720", r"at `\$.width`"),
+        ("0?fps=0", r">= 1 - at `\$.fps`"),
+        ("0?fps=1001", r"<= 1000 - at `\$.fps`"),
+        ("0?fps=29.97", r"Expected `int`, got `str` - at `\$.fps`"),
+        ("0?fps=30&fps=60", "each key once"),
+        ("0?flip=none", "unknown field `flip`"),
+        ("/dev/video0?loop=1", "unknown field `loop`"),
+        ("v4l2:///dev/video0?pace=0", "unknown field `pace`"),
+        ("csi://0?kind=file", "unknown field `kind`"),
+        ("gstreamer:", "that ends in appsink"),
+        ("gstreamer:videotestsrc ! fakesink", "that ends in appsink"),
+    ],
+)
+def test_wrong_cameras_and_pipelines_are_refused(uri: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        parse_source(uri)
+    assert uri in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "live"), [("demo:", False), ("a.png", False), ("0", True), ("csi://0", True), ("rtsp://cam", True)]
+)
+def test_cameras_and_streams_are_live(uri: str, live: bool) -> None:
+    assert parse_source(uri).live == live
+
+
+def test_whether_a_camera_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "video0"
+    assert camera_problem(str(device)) == f"{device}: no such camera"
+    device.touch()
+    assert camera_problem(str(device)) == ""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert camera_problem(str(device)) == f"{device}: no permission; add the user to the group 'video'"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://user:p@ss@cam/a", "rtsp://cam/a"),
+        ("rtsp://cam/a", "rtsp://cam/a"),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
 
 
 @pytest.mark.parametrize("uri", ["demo:", "demo:?pace=1", "demo:?fps=5&pace=1", "images:shot?.png", "film?.mp4?fps=5"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from edgeface.errors import ConfigError, SourceError, one_line
 from edgeface.pacing import Film, PacedSource
 from edgeface.seams import Source
-from edgeface.source_uri import SourceUri
+from edgeface.source_uri import SourceUri, camera_problem, without_password
 from edgeface.values import Frame
 
 log = logging.getLogger(__name__)
@@ -206,23 +205,17 @@ class LiveSource:
 def _open_live(uri: SourceUri) -> Any:
     """An open capture. Raises SourceError saying why there is none."""
     if uri.kind == "camera":
-        if not Path(uri.target).exists():
-            raise SourceError(f"{uri.target}: no such camera")
-        if not os.access(uri.target, os.R_OK | os.W_OK):
-            raise SourceError(f"{uri.target}: no permission; add the user to the group 'video'")
+        problem = camera_problem(uri.target)
+        if problem:
+            raise SourceError(problem)
         capture = cv2.VideoCapture(uri.target, cv2.CAP_V4L2)
     else:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
         capture = cv2.VideoCapture(uri.target, cv2.CAP_FFMPEG, limits)
     if not capture.isOpened():
-        raise SourceError(f"{_without_password(uri.target)}: cannot be opened")
+        raise SourceError(f"{without_password(uri.target)}: cannot be opened")
     return capture
 
 
 def _plausible_rate(fps: float) -> float:
     return fps if 0.1 <= fps <= 1000 else 0.0
-
-
-def _without_password(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

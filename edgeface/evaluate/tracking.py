@@ -66,7 +66,7 @@ def of_run(config: Config, truth_path: Path | None, max_frames: int) -> tuple[Re
     The truth is the source's own unless `truth_path` is given. Raises ConfigError, SourceError, EngineError.
     """
     uri = parse_source(config.source)
-    if uri.loop or (isinstance(uri, SourceUri) and uri.kind in ("camera", "stream")):
+    if uri.loop or (isinstance(uri, SourceUri) and uri.live):
         raise ConfigError(f"source {config.source!r}: expected one that ends, with the same frames at every run")
     truth = truth_for(uri, max_frames) if truth_path is None else _all_count(read_truth(truth_path))
     with closing(build(msgspec.structs.replace(config, source=unpaced(config.source)))) as parts:
