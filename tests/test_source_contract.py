@@ -17,7 +17,7 @@ import pytest
 from fakes import FakeSource, frame
 
 from edgeface.cpu.crop import Cropper
-from edgeface.cpu.source import LiveSource, open_source
+from edgeface.cpu.source import LiveSource, _ask_for, _csi_pipeline, _open_live, open_source
 from edgeface.errors import ConfigError, EndOfStream, SourceError
 from edgeface.model_card import Input
 from edgeface.scenario import source as scenario
@@ -406,6 +406,96 @@ def test_a_stream_hides_its_password() -> None:
     wait_for(lambda: "cannot be opened" in source.problem)
     source.close()
     assert source.problem == "http://127.0.0.1:9/stream: cannot be opened"
+
+
+class Choosy(FakeCapture):
+    """A camera of 640 x 480 at 200 frames a second, whatever it is asked for; it remembers that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[int, float] = {}
+
+    def set(self, key: int, value: float) -> bool:
+        self.asked[key] = value
+        return False
+
+    def get(self, key: int) -> float:
+        return {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}.get(key, 200.0)
+
+
+def test_a_camera_that_gives_another_size_or_rate_than_asked_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    camera = Choosy()
+    _ask_for(parse_source("0?width=1280&height=720&fps=30"), camera)
+    assert camera.asked == {
+        cv2.CAP_PROP_FRAME_WIDTH: 1280,
+        cv2.CAP_PROP_FRAME_HEIGHT: 720,
+        cv2.CAP_PROP_FPS: 30,
+    }
+    assert "/dev/video0: asked for 1280 x 720 at 30/s, it gives 640 x 480 at 200/s" in caplog.text
+
+
+@pytest.mark.parametrize("uri", ["0?width=640&height=480", "0?width=640&height=480&fps=200", "0"])
+def test_a_camera_that_gives_what_it_was_asked_for_is_not_logged(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    camera = Choosy()
+    _ask_for(parse_source(uri), camera)
+    assert 0 not in camera.asked.values()
+    assert not caplog.records
+
+
+def test_a_csi_camera_is_a_pipeline_that_keeps_the_newest_frame() -> None:
+    assert _csi_pipeline(parse_source("csi://1?width=1920&height=1080&fps=60&flip=vertical")) == (
+        "nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),format=NV12,width=1920,height=1080,framerate=60/1"
+        " ! nvvidconv flip-method=6 ! video/x-raw,format=BGRx"
+        " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1 max-buffers=1"
+    )
+    plain = _csi_pipeline(parse_source("csi://0"))
+    assert "width=1280,height=720,framerate=30/1" in plain
+    assert "flip-method=0" in plain
+
+
+@pytest.mark.skipif("GStreamer:                   YES" in cv2.getBuildInformation(), reason="this OpenCV has GStreamer")
+@pytest.mark.parametrize(
+    ("uri", "name"), [("csi://0", "csi://0"), ("gstreamer:videotestsrc ! appsink", "the GStreamer pipeline")]
+)
+def test_an_opencv_without_gstreamer_is_the_problem(uri: str, name: str) -> None:
+    source = open_source(parse_source(uri))
+    wait_for(lambda: source.problem == f"{name}: this OpenCV is built without GStreamer: pip's is, JetPack's is not")
+    assert source.waiting
+    source.close()
+
+
+@pytest.mark.parametrize("uri", ["csi://0", "gstreamer:videotestsrc ! appsink"])
+def test_a_pipeline_is_opened_by_gstreamer(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, int]] = []
+
+    class Pipeline(FakeCapture):
+        def __init__(self, pipeline: str, backend: int) -> None:
+            super().__init__()
+            opened.append((pipeline, backend))
+
+        def isOpened(self) -> bool:
+            return True
+
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "    GStreamer:                   YES (1.20.3)")
+    monkeypatch.setattr("cv2.VideoCapture", Pipeline)
+    parsed = parse_source(uri)
+    source = open_source(parsed)
+    assert source.read(2.0) is not None
+    source.close()
+    assert opened == [(_csi_pipeline(parsed) if parsed.kind == "csi" else parsed.target, cv2.CAP_GSTREAMER)]
+
+
+def test_a_csi_camera_is_opened_again_more_slowly_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "")
+    monkeypatch.setattr("edgeface.cpu.source._RETRY_S", (0.0,))
+    opened: list[float] = []
+    monkeypatch.setattr("edgeface.cpu.source._CSI_RETRY_S", (0.2, 60.0))
+    original = _open_live
+    monkeypatch.setattr("edgeface.cpu.source._open_live", lambda uri: (opened.append(time.monotonic()), original(uri)))
+    source = open_source(parse_source("csi://0"))
+    wait_for(lambda: len(opened) == 2)
+    source.close()
+    assert opened[1] - opened[0] >= 0.2
 
 
 class Mjpeg(BaseHTTPRequestHandler):

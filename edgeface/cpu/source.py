@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import glob
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ Picture = NDArray[Any]  # what OpenCV hands over
 _FORMATS = {(): "gray8", (3,): "bgr8", (4,): "bgra8"}  # by the shape of a pixel
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 5000
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)  # pauses between attempts to open a live source; the last one repeats
+_CSI_RETRY_S = (5.0, 20.0, 60.0)  # one launch in a hundred breaks the camera service of some releases
+_FLIPS = {
+    "none": 0,
+    "counterclockwise": 1,
+    "rotate-180": 2,
+    "clockwise": 3,
+    "horizontal": 4,
+    "vertical": 6,
+}  # nvvidconv
 _LOST_SHARE = 0.9  # a file that ends before this share of its declared time is damaged
 _HANG_NS = 15_000_000_000  # a driver that does not return for so long hangs
 
@@ -39,7 +49,7 @@ def open_source(uri: SourceUri) -> Source:
         case "pictures":
             return PacedSource(_pictures(uri), loop=uri.loop, pace=uri.pace)
         case _:
-            return LiveSource(lambda: _open_live(uri))
+            return LiveSource(lambda: _open_live(uri), _CSI_RETRY_S if uri.kind == "csi" else _RETRY_S)
 
 
 def _film(uri: SourceUri) -> Film:
@@ -136,11 +146,11 @@ class LiveSource:
 
     live = True
 
-    def __init__(self, open_capture: Callable[[], Any]) -> None:
+    def __init__(self, open_capture: Callable[[], Any], retry_s: Sequence[float] = _RETRY_S) -> None:
         self._busy_since_ns = time.monotonic_ns()  # when the driver was called last
         self.problem = "the camera has not given a frame yet"
         self.expected_hz = 0.0
-        self._open = open_capture
+        self._open, self._retry_s = open_capture, retry_s
         self._mailbox: Frame | None = None
         self._frame_id = 0
         self._arrived = threading.Condition()
@@ -183,7 +193,7 @@ class LiveSource:
                 problem = one_line(error) or type(error).__name__
             if not self._closing.is_set():
                 self.problem = problem
-                self._closing.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                self._closing.wait(self._retry_s[min(attempt, len(self._retry_s) - 1)])
                 attempt += 1
 
     def _grab_one(self, capture: Any) -> bool:
@@ -204,17 +214,51 @@ class LiveSource:
 
 def _open_live(uri: SourceUri) -> Any:
     """An open capture. Raises SourceError saying why there is none."""
+    name = without_password(uri.target)
     if uri.kind == "camera":
         problem = camera_problem(uri.target)
         if problem:
             raise SourceError(problem)
         capture = cv2.VideoCapture(uri.target, cv2.CAP_V4L2)
-    else:
+    elif uri.kind == "stream":
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
         capture = cv2.VideoCapture(uri.target, cv2.CAP_FFMPEG, limits)
+    else:
+        name = f"csi://{uri.target}" if uri.kind == "csi" else "the GStreamer pipeline"
+        if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
+            raise SourceError(f"{name}: this OpenCV is built without GStreamer: pip's is, JetPack's is not")
+        capture = cv2.VideoCapture(_csi_pipeline(uri) if uri.kind == "csi" else uri.target, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
-        raise SourceError(f"{without_password(uri.target)}: cannot be opened")
+        raise SourceError(f"{name}: cannot be opened")
+    if uri.kind == "camera":
+        _ask_for(uri, capture)
     return capture
+
+
+def _ask_for(uri: SourceUri, capture: Any) -> None:
+    """Set the size and rate that `uri` asks for. What the camera gives instead is logged: the nearest it has."""
+    wanted = {
+        cv2.CAP_PROP_FRAME_WIDTH: uri.width,
+        cv2.CAP_PROP_FRAME_HEIGHT: uri.height,
+        cv2.CAP_PROP_FPS: uri.fps,
+    }
+    for key, value in wanted.items():
+        if value:
+            capture.set(key, value)
+    given = {key: capture.get(key) for key in wanted}
+    if any(value and round(given[key]) != value for key, value in wanted.items()):
+        asked, found = ("{:g} x {:g} at {:g}/s".format(*values.values()) for values in (wanted, given))
+        log.warning("%s: asked for %s, it gives %s (0: not said)", uri.target, asked, found)
+
+
+def _csi_pipeline(uri: SourceUri) -> str:
+    """A csi camera's pipeline; only its newest frame waits."""
+    size = f"width={uri.width or 1280},height={uri.height or 720},framerate={uri.fps or 30:.0f}/1"
+    return (
+        f"nvarguscamerasrc sensor-id={uri.target} ! video/x-raw(memory:NVMM),format=NV12,{size}"
+        f" ! nvvidconv flip-method={_FLIPS[uri.flip]} ! video/x-raw,format=BGRx"
+        " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1 max-buffers=1"
+    )
 
 
 def _plausible_rate(fps: float) -> float:
