@@ -18,6 +18,8 @@ DATA = Path(os.environ.get("EDGEFACE_TEST_DATA", ROOT.parent / "shared" / "data"
 
 sys.path.insert(0, str(Path(__file__).parent))  # fakes
 
+from fake_gpu_fixture import gpu  # noqa: E402, F401
+
 # a busy machine is no failure; CI tries the same examples every time
 hypothesis.settings.register_profile("edgeface", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("edgeface")

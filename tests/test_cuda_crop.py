@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from fake_gpu.soft.host_kernels import SOURCE, TASK, library
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_crop import picture, reference
@@ -22,29 +20,6 @@ from edgeface.cpu.crop import Cropper, glimpse
 from edgeface.model_card import Input
 from edgeface.values import Frame
 
-SOURCE = ROOT / "edgeface" / "cuda" / "crop.cu"
-HARNESS = f"""
-#include "{ROOT / "tests" / "host.hpp"}"
-#include "{SOURCE}"
-extern "C" long run(const Task* task, const Plane* planes, int crops, int glimpses)
-{{
-    readable[0] = planes[0], readable[1] = planes[1], read_outside = 0, blockDim = {{32, 8, 1}};
-    for (blockIdx.z = 0; blockIdx.z < (unsigned)crops; ++blockIdx.z)
-        for (blockIdx.y = 0; blockIdx.y * 8 < (unsigned)task->height; ++blockIdx.y)
-            for (blockIdx.x = 0; blockIdx.x * 32 < (unsigned)task->width; ++blockIdx.x)
-                for (threadIdx.y = 0; threadIdx.y < 8; ++threadIdx.y)
-                    for (threadIdx.x = 0; threadIdx.x < 32; ++threadIdx.x)
-                        glimpses ? glimpse(*task) : crop(*task);
-    return read_outside;
-}}
-extern "C" unsigned short to_half(float value) {{ return half_bits(value); }}
-"""
-TASK = np.dtype(
-    [(name, np.uint64) for name in ("plane", "chroma", "crops", "tensor")]
-    + [(name, np.int32) for name in ("pitch", "chroma_pitch", "frame_width", "frame_height")]
-    + [(name, np.int32) for name in ("format", "width", "height", "order", "half")]
-    + [("padding", np.float32), ("scale", np.float32), ("shift", np.float32, 3), ("yuv", np.float32, 6)]
-)
 FORMATS = ["gray8", "rgb8", "bgr8", "rgba8", "bgra8", "nv12", "yuyv"]
 COLOURS = ["rgb", "bgr", "luma", "luma3"]
 SUBSAMPLED = ("nv12", "yuyv")
@@ -55,19 +30,11 @@ Crops = list[tuple[float, float, float, float]]
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is missing: apt-get install g++")
-    folder = tmp_path_factory.mktemp("kernels")
-    (folder / "harness.cpp").write_text(HARNESS)
-    library = folder / "kernels.so"
-    options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
-    subprocess.run([compiler, *options, "-o", library, folder / "harness.cpp"], check=True)
-    loaded = ctypes.CDLL(str(library))
-    loaded.run.restype = ctypes.c_long
-    loaded.to_half.argtypes, loaded.to_half.restype = [ctypes.c_float], ctypes.c_uint16
-    return loaded
+def kernels() -> ctypes.CDLL:
+    try:
+        return library(checked=True)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 def coefficients(red: float = 0.299, blue: float = 0.114, full: bool = False) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What the software GPU is made of; nothing here holds state of its own, gpu.py does."""
