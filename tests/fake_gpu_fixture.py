@@ -60,4 +60,4 @@ def gpu() -> Iterator[Any]:
         _forget()
         _restore(before)
         sys.path.remove(FOLDER)
-    assert made.broken == []
+    assert made.broken == [], made.broken

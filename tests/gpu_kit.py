@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime as ort
+from msgspec.structs import replace
 
 from edgeface.cuda.picture import BT601, Picture
 from edgeface.model_card import Card, find_card, input_sizes, onnx_path
@@ -83,12 +85,29 @@ def write_default_engines(folder: Path, **options: Any) -> None:
     write_soft_engine(folder, landmarks, (landmarks.input.width, landmarks.input.height), **options)
 
 
+def opener(folder: Path, stack: ExitStack) -> Callable[..., Any]:
+    """open_engines for (card, input size or None) pairs, with engines of `folder`; settings can be changed."""
+
+    def opened(*networks: tuple[Card, tuple[int, int] | None], **changes: Any) -> Any:
+        from edgeface.cuda.engine import open_engines
+
+        settings = {"device": 0, "precision": "fp16", "dla_core": None, "graph": True, "frame_memory": "auto"}
+        found = [(replace(card, folders=(str(folder), *card.folders)), size) for card, size in networks]
+        return open_engines(found, stack, **(settings | changes))
+
+    return opened
+
+
+def host_frame(pixels: np.ndarray, number: int = 0) -> Frame:
+    """A frame as OpenCV reads it."""
+    form = {1: "gray8", 3: "bgr8", 4: "bgra8"}[1 if pixels.ndim == 2 else pixels.shape[2]]
+    return Frame(number, number * 33_333_333, pixels.shape[1], pixels.shape[0], form, pixels)
+
+
 CAPTURES = ("bgr8", "rgba8", "gray8", "nv12", "yuyv")
 
 
-def captured(
-    bgr: np.ndarray, form: str, allocate: Callable[[int], tuple[np.ndarray, int]], frame_id: int = 0
-) -> Frame:
+def captured(bgr: np.ndarray, form: str, allocate: Callable[[int], tuple[np.ndarray, int]], frame_id: int = 0) -> Frame:
     """A picture as jetson-utils captures it, in memory of `allocate` (bytes -> host's array, GPU's address)."""
     height, width = bgr.shape[:2]
     pitch, chroma = width, 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,15 +11,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, scrfd_outputs
-from gpu_kit import CAPTURES, captured, write_default_engines, write_soft_engine
+from conftest import ROOT
+from gpu_kit import CAPTURES, captured, host_frame, opener, write_default_engines, write_soft_engine
 
-from edgeface.boxes import letterbox
+from edgeface.boxes import iou, letterbox
+from edgeface.config import load_config
 from edgeface.cpu.crop import glimpse as cpu_glimpse
 from edgeface.cpu.engine import open_engine as open_cpu
-from edgeface.errors import ConfigError, DeviceError, DeviceLostError, EngineError
-from edgeface.model_card import Card, find_card, load_card
-from edgeface.values import Frame
+from edgeface.errors import ConfigError
+from edgeface.model_card import find_card
+from edgeface.networks import make_detector, make_landmarker
+from edgeface.values import Detections, Frame, Landmarks
 
 DETECTOR, LANDMARKS = find_card("edgeface-detector"), find_card("edgeface-landmarks")
 SIZE = 320, 192
@@ -37,40 +37,52 @@ def picture() -> np.ndarray:
     return pixels
 
 
-def host_frame(pixels: np.ndarray, number: int = 0) -> Frame:
-    form = {2: "gray8", 3: "bgr8"}.get(pixels.ndim if pixels.ndim == 2 else pixels.shape[2], "bgra8")
-    return Frame(number, number * 33_333_333, pixels.shape[1], pixels.shape[0], form, pixels)
+@pytest.fixture
+def opened(gpu: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open networks as the backend does, with engines of tmp_path; they are closed at the end."""
+    with ExitStack() as stack:
+        yield opener(tmp_path, stack)
+
+
+@pytest.fixture
+def capture(gpu: Any) -> Iterator[Callable[[np.ndarray, str], Frame]]:
+    """Pictures as a camera captures them, in memory that lives till the end."""
+    frames: list[Frame] = []
+
+    def take(bgr: np.ndarray, form: str) -> Frame:
+        frames.append(captured(bgr, form, gpu.map_host, len(frames)))
+        return frames[-1]
+
+    yield take
+    for frame in frames:
+        gpu.unmap(frame.pixels.plane)
 
 
 Open = Callable[..., Any]
 
 
-@pytest.fixture
-def opened(gpu: Any, tmp_path: Path) -> Iterator[Open]:
-    """Open networks as the backend does; what is built beforehand can be told. They are closed at the end."""
-    with ExitStack() as stack:
-
-        def open_them(*networks: tuple[Card, tuple[int, int] | None], close: ExitStack | None = None, **changes: Any) -> Any:
-            from edgeface.cuda.engine import open_engines
-
-            settings = {"device": 0, "precision": "fp16", "dla_core": None, "graph": True, "frame_memory": "auto"}
-            found = [(with_folder(card, tmp_path), size) for card, size in networks]
-            return open_engines(found, close or stack, **(settings | changes))
-
-        yield open_them
+def found_by(engine: Any, frame: Frame) -> Detections:
+    """The faces, best first."""
+    return make_detector(DETECTOR, engine, load_config(None, {})).detect(frame)
 
 
-def with_folder(card: Card, folder: Path) -> Card:
-    import msgspec
+def found_by_the_cpu(size: tuple[int, int], frame: Frame) -> Detections:
+    engine = open_cpu(DETECTOR, size, threads=1, spinning=False)
+    return found_by(engine, frame)
 
-    return msgspec.structs.replace(card, folders=(str(folder), *card.folders))
+
+def assert_same(found: Detections, wanted: Detections, pixels: float) -> None:
+    """The same faces, in frame pixels."""
+    sure = wanted.score > 0.5
+    assert np.count_nonzero(sure) >= 2
+    nearest = iou(wanted.xyxy[sure], found.xyxy).argmax(axis=1)
+    np.testing.assert_allclose(found.xyxy[nearest], wanted.xyxy[sure], rtol=0, atol=pixels)
+    np.testing.assert_allclose(found.keypoints[nearest], wanted.keypoints[sure], rtol=0, atol=pixels)
+    np.testing.assert_allclose(found.score[nearest], wanted.score[sure], rtol=0, atol=0.02)
 
 
-def cpu_outputs(card: Card, size: tuple[int, int] | None, frame: Frame, crops: np.ndarray) -> dict[str, np.ndarray]:
-    engine = open_cpu(card, size, threads=1, spinning=False)
-    outputs = engine.infer(frame, crops)
-    engine.close()
-    return dict(outputs)
+def located(engine: Any, frame: Frame, boxes: np.ndarray) -> Landmarks:
+    return make_landmarker(LANDMARKS, engine, load_config(None, {})).locate(frame, boxes)
 
 
 # --- what it computes
@@ -78,80 +90,69 @@ def cpu_outputs(card: Card, size: tuple[int, int] | None, frame: Frame, crops: n
 
 @pytest.mark.parametrize("integrated", [True, False])
 @pytest.mark.parametrize("half_io", [False, True])
-def test_a_detector_gives_what_the_cpu_gives(
+def test_a_detector_finds_what_the_cpu_finds(
     gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray, integrated: bool, half_io: bool
 ) -> None:
     gpu.integrated = integrated
     write_soft_engine(tmp_path, DETECTOR, SIZE, half_io=half_io)
     (engine,), *_ = opened((DETECTOR, SIZE))
-    crops = letterbox((640, 360), SIZE)
-    for pixels in (picture, cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA), cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)):
-        wanted = cpu_outputs(DETECTOR, SIZE, host_frame(pixels), crops)
-        found = engine.infer(host_frame(pixels), crops)
-        assert set(found) == set(wanted)
-        for name, values in wanted.items():
-            assert found[name].dtype == (np.float16 if half_io else np.float32)
-            assert found[name].shape == values.shape == engine.outputs[name]
-            np.testing.assert_allclose(found[name], values, atol=0.05 if half_io else 0.03)
+    assert engine.infer(host_frame(picture), letterbox((640, 360), SIZE))["score_8"].dtype == (
+        np.float16 if half_io else np.float32
+    )
+    for code in (None, cv2.COLOR_BGR2BGRA, cv2.COLOR_BGR2GRAY):
+        frame = host_frame(picture if code is None else cv2.cvtColor(picture, code))
+        assert_same(found_by(engine, frame), found_by_the_cpu(SIZE, frame), pixels=0.5)
 
 
 @pytest.mark.parametrize("memory", ["mapped", "device"])
 @pytest.mark.parametrize("form", CAPTURES)
-def test_a_captured_frame_gives_what_opencvs_does(
-    gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray, form: str, memory: str
+def test_a_captured_frame_is_as_good_as_opencvs(
+    gpu: Any, tmp_path: Path, opened: Open, capture: Any, picture: np.ndarray, form: str, memory: str
 ) -> None:
     write_soft_engine(tmp_path, DETECTOR, SIZE)
     (engine,), *_ = opened((DETECTOR, SIZE), frame_memory=memory)
-    crops = letterbox((640, 360), SIZE)
-    frame = captured(picture, form, gpu.map_host)
-    wanted = cpu_outputs(DETECTOR, SIZE, host_frame(picture), crops)
-    for name, values in engine.infer(frame, crops).items():
-        np.testing.assert_allclose(values, wanted[name], atol=0.08)
+    frame = capture(picture, form)
+    assert_same(found_by(engine, frame), found_by_the_cpu(SIZE, host_frame(picture)), pixels=1.0)
     copies = 0 if memory == "mapped" else 1
     assert gpu.count("memcpy_dtod_async") == copies
     assert gpu.copied["dtod"] == copies * frame.pixels.nbytes
-    gpu.unmap(frame.pixels.plane)
 
 
 @pytest.mark.parametrize("integrated", [True, False])
-@pytest.mark.parametrize("count", [1, 4, 32, 33, 70])
-def test_faces_of_any_number(
-    gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray, count: int, integrated: bool
+@pytest.mark.parametrize("batch", [None, 3])
+def test_landmarks_of_any_number_of_faces(
+    gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray, batch: int | None, integrated: bool
 ) -> None:
     gpu.integrated = integrated
-    write_soft_engine(tmp_path, LANDMARKS, (80, 80))
+    write_soft_engine(tmp_path, LANDMARKS, (80, 80), batch=batch)
     (engine,), *_ = opened((LANDMARKS, None))
-    crops = np.tile(FACES, (18, 1))[:count]
-    wanted = cpu_outputs(LANDMARKS, None, host_frame(picture), crops)
-    engine.infer(host_frame(picture), FACES[:2])  # another batch before
-    found = engine.infer(host_frame(picture), crops)
-    for name, values in wanted.items():
-        assert found[name].shape == values.shape
-        np.testing.assert_allclose(found[name], values, atol=0.4)
-    grey = engine.pictures()
-    assert grey.shape == (count, 80, 80)
-    np.testing.assert_allclose(grey[:4], grey[4 * ((count - 1) // 4 - (count < 8)) :][:4] if count >= 8 else grey[:4])
-
-
-def test_a_fixed_batch_is_run_as_often_as_it_takes(
-    gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray
-) -> None:
-    write_soft_engine(tmp_path, LANDMARKS, (80, 80), batch=3)
-    (engine,), *_ = opened((LANDMARKS, None))
-    for count in (1, 3, 4):
-        crops = FACES[:count]
-        wanted = cpu_outputs(LANDMARKS, None, host_frame(picture), crops)
-        for name, values in engine.infer(host_frame(picture), crops).items():
-            np.testing.assert_allclose(values, wanted[name], atol=0.4)
     assert engine.outputs["softargmax"] == (1, 68, 2)
+    on_the_cpu = open_cpu(LANDMARKS, None, threads=1, spinning=False)
+    frame = host_frame(picture)
+    faces = found_by_the_cpu((640, 640), frame)
+    faces = faces.xyxy[faces.score > 0.5]
+    for count in (1, 2, 32, 33, 70, 3):
+        boxes = np.tile(faces, (70, 1))[:count]
+        found, wanted = located(engine, frame, boxes), located(on_the_cpu, frame, boxes)
+        size = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))[:, None, None]
+        np.testing.assert_allclose(found.xy / size, wanted.xy / size, rtol=0, atol=0.01)
+        np.testing.assert_allclose(found.score, wanted.score, rtol=0, atol=0.05)
+        grey, known = engine.pictures(), on_the_cpu.pictures()
+        assert grey.shape == known.shape == (count, 80, 80)
+        assert np.abs(grey - known).mean() < 1
+    assert engine.pictures().dtype == np.float32
+    assert {len(rows) for rows in engine.infer(frame, FACES[:0]).values()} == {0}
+    assert engine.pictures().shape == (0, 80, 80)
 
 
 @pytest.mark.parametrize("form", ["bgr8", "nv12"])
-def test_the_glimpse_is_the_cpus(gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray, form: str) -> None:
+def test_the_glimpse_is_the_cpus(
+    gpu: Any, tmp_path: Path, opened: Open, capture: Any, picture: np.ndarray, form: str
+) -> None:
     write_soft_engine(tmp_path, DETECTOR, SIZE)
     _, glimpse, *_ = opened((DETECTOR, SIZE))
-    first = glimpse(captured(picture, form, gpu.map_host))
-    np.testing.assert_allclose(first.astype(int), cpu_glimpse(host_frame(picture)), atol=2)
+    first = glimpse(capture(picture, form))
+    np.testing.assert_allclose(first.astype(int), cpu_glimpse(host_frame(picture)), atol=3)
     kept = first.copy()
     glimpse(host_frame(np.zeros_like(picture), 1))
     np.testing.assert_array_equal(first, kept)  # the caller's to keep
@@ -215,10 +216,8 @@ def test_a_frame_larger_than_the_staging_buffer(
     alive = set()
     for scale in (0.5, 2, 1, 2):
         pixels = cv2.resize(picture, None, fx=scale, fy=scale)
-        crops = letterbox(pixels.shape[1::-1], SIZE)
-        wanted = cpu_outputs(DETECTOR, SIZE, host_frame(pixels), crops)
-        for name, values in engine.infer(host_frame(pixels), crops).items():
-            np.testing.assert_allclose(values, wanted[name], atol=0.03)
+        frame = host_frame(pixels)
+        assert_same(found_by(engine, frame), found_by_the_cpu(SIZE, frame), pixels=0.5 * scale)
         alive.add(len(gpu.alive))
     assert len(alive) == 1  # the smaller buffer went
 
@@ -243,10 +242,7 @@ def test_without_a_graph_layers_are_enqueued_and_it_is_said(
     (engine,), *_ = opened((DETECTOR, SIZE))
     assert "no CUDA graph" in caplog.text
     assert "STREAM_CAPTURE_UNSUPPORTED" in caplog.text
-    crops = letterbox((640, 360), SIZE)
-    wanted = cpu_outputs(DETECTOR, SIZE, host_frame(picture), crops)
-    for name, values in engine.infer(host_frame(picture), crops).items():
-        np.testing.assert_allclose(values, wanted[name], atol=0.03)
+    assert_same(found_by(engine, host_frame(picture)), found_by_the_cpu(SIZE, host_frame(picture)), pixels=0.5)
 
 
 # --- where it runs
@@ -270,8 +266,8 @@ def test_a_dla_core(gpu: Any, tmp_path: Path, opened: Open) -> None:
     write_soft_engine(tmp_path, DETECTOR, SIZE, dla=True)
     write_soft_engine(tmp_path, LANDMARKS, (80, 80))
     engines, *_ = opened((DETECTOR, SIZE), (LANDMARKS, None), dla_core=1)
-    assert [call["dla_core"] for call in gpu.calls("deserialize_cuda_engine")] == [1, 0]
     assert [engine.precision for engine in engines] == ["fp16", "fp16"]
+    assert [call["dla_core"] for call in gpu.calls("deserialize_cuda_engine")] == [1, 0]
 
 
 def test_a_dla_core_that_is_not_there(gpu: Any, tmp_path: Path, opened: Open) -> None:
@@ -291,50 +287,5 @@ def test_what_it_says_of_itself(gpu: Any, tmp_path: Path, opened: Open) -> None:
         gpu.integrated = integrated
         write_soft_engine(tmp_path, DETECTOR, SIZE)
         with ExitStack() as stack:
-            *_, facts = opened((DETECTOR, SIZE), frame_memory=asked, close=stack)
+            *_, facts = opener(tmp_path, stack)((DETECTOR, SIZE), frame_memory=asked)
         assert facts == {"gpu": "Orin", "tensorrt": "10.3.0", "frame_memory": used}
-
-
-# --- how it ends
-
-
-def test_all_is_given_back_in_order(gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray) -> None:
-    write_default_engines(tmp_path)
-    with ExitStack() as stack:
-        engines, glimpse, *_ = opened((DETECTOR, None), (LANDMARKS, None), close=stack)
-        frame = host_frame(picture)
-        glimpse(frame)
-        engines[0].infer(frame, letterbox((640, 360), (640, 640)))
-        engines[1].infer(frame, FACES)
-    assert gpu.alive == []
-    assert gpu.contexts == []
-    assert gpu.retained == 0
-
-
-def test_an_engine_that_fails_to_load_takes_nothing_with_it(gpu: Any, tmp_path: Path, opened: Open) -> None:
-    write_default_engines(tmp_path)
-    for call in ("retain_primary_context", "mem_alloc", "pagelocked_empty", "create_execution_context"):
-        for at in (1, 2):
-            gpu.integrated = False
-            gpu.fail(call, at=at)
-            with ExitStack() as stack, pytest.raises(DeviceError) as raised:
-                opened((DETECTOR, None), (LANDMARKS, None), close=stack)
-            if at == 1 or call != "retain_primary_context":
-                assert "memory" in str(raised.value)
-            assert gpu.alive == []
-            gpu._faults.clear()
-
-
-def test_out_of_memory_at_load_says_how_much_there_is(gpu: Any, tmp_path: Path, opened: Open) -> None:
-    write_default_engines(tmp_path)
-    gpu.fail("deserialize_cuda_engine")
-    with pytest.raises(DeviceError, match=r"TensorRT cannot load it: .*[Mm]emory.*\d+ of \d+ MiB are free"):
-        opened((DETECTOR, None))
-
-
-def test_an_engine_that_tensorrt_refuses(gpu: Any, tmp_path: Path, opened: Open) -> None:
-    path = write_soft_engine(tmp_path, DETECTOR, SIZE, passport={"compute_capability": "8.7"}, compute_capability=(8, 6))
-    with pytest.raises(EngineError, match=r"cannot load it: .*expecting compute 8.7.*edgeface build edgeface-detector") as found:
-        opened((DETECTOR, SIZE))
-    assert str(path) in str(found.value)
-    assert "\n" not in str(found.value)

@@ -43,25 +43,25 @@ class Kernels:
         else:
             raise DeviceError(f"{gpu.name}: no kernel can be loaded ({'; '.join(refusals)})")
         self._gpu = gpu
-        self._crop, self._glimpse = (self._module.get_function(name) for name in ("crop", "glimpse"))
-        for kernel in (self._crop, self._glimpse):
-            kernel.prepare([f"{_TASK.size}s"])
+        self._functions = {name: self._module.get_function(name) for name in ("crop", "glimpse")}
+        for function in self._functions.values():
+            function.prepare([f"{_TASK.size}s"])
 
     def cropper(self, spec: Input, size: tuple[int, int], *, half: bool) -> Launch:
         """What fills a tensor of `size` (width, height) as the card's `spec` says; `half`: float16."""
         mean = np.broadcast_to(np.array(spec.mean, np.float64), 3)
         padding = -1.0 if spec.padding == "edge" else float(spec.padding)
         fixed = (_ORDERS[spec.colour], int(half), padding, spec.scale, *(-mean * spec.scale).tolist())
-        return self._launcher(self._crop, size, fixed)
+        return self._launcher("crop", size, fixed)
 
     def glimpser(self) -> Launch:
         """What makes a picture of 128 x 72 grey bytes."""
-        return self._launcher(self._glimpse, _GLIMPSE, (0, 0, 0.0, 0.0, 0.0, 0.0, 0.0))
+        return self._launcher("glimpse", _GLIMPSE, (0, 0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
-    def _launcher(self, kernel: Any, size: tuple[int, int], fixed: tuple[float, ...]) -> Launch:
+    def _launcher(self, name: str, size: tuple[int, int], fixed: tuple[float, ...]) -> Launch:
         width, height = size
         columns, rows = -(-width // _BLOCK[0]), -(-height // _BLOCK[1])
-        pack, gpu = _TASK.pack, self._gpu
+        pack, gpu, functions = _TASK.pack, self._gpu, self._functions
 
         def launch(picture: Picture, frame: Frame, crops: int, tensor: int, count: int) -> None:
             task = pack(
@@ -79,12 +79,14 @@ class Kernels:
                 *fixed,
                 *picture.yuv,
             )
-            kernel.prepared_async_call((columns, rows, count), _BLOCK, gpu.stream, task)
+            functions[name].prepared_async_call((columns, rows, count), _BLOCK, gpu.stream, task)
 
         return launch
 
     def close(self) -> None:
-        del self._crop, self._glimpse, self._module
+        """Unloads the module, whoever still has what launches its functions."""
+        self._functions.clear()
+        del self._module
 
 
 class FrameMemory:
@@ -172,5 +174,4 @@ class GpuGlimpse:
         return grey
 
     def close(self) -> None:
-        del self._launch
         self._grey.free()

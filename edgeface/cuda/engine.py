@@ -55,7 +55,6 @@ class TensorrtEngine:
             self._crops = Shared(gpu, (self._network.batch, 4), np.float32, mapped=gpu.integrated)
             buffers.callback(self._crops.free)
             self._launch = kernels.cropper(card.input, self.input_size, half=self._network.dtype == np.float16)
-            stack.callback(delattr, self, "_launch")
             self._warm_up(graph)
             self._resources = stack.pop_all()
         self.outputs: Mapping[str, tuple[int, ...]] = {

@@ -84,7 +84,8 @@ class Network:
         memory = cuda.mem_alloc(size)
         self._buffers.callback(memory.free)
         self.tensor = int(memory)  # its address: [batch, channels, height, width] of dtype
-        cuda.memset_d8(self.tensor, 0, size)  # rows that no crop fills are run, too
+        cuda.memset_d8_async(self.tensor, 0, size, self._gpu.stream)  # rows that no crop fills are run, too
+        self._gpu.synchronize()
         self._bind(self._input, self.tensor)
 
     def _bind_outputs(self) -> None:

@@ -12,7 +12,7 @@ from soft import copies
 from soft.errors import Refused
 from soft.memory import buffer_of
 
-from ._driver import MemoryError, cleanup, dependent, error, guarded, integer
+from ._driver import cleanup, dependent, error, guarded, integer
 from ._streams import Stream, of
 
 
@@ -51,17 +51,11 @@ class DeviceAllocation:
 
 
 def mem_alloc(nbytes: int) -> DeviceAllocation:
-    try:
-        return _mem_alloc(nbytes)
-    except MemoryError:
-        gc.collect()  # as PyCUDA does
-        return _mem_alloc(nbytes)
-
-
-def _mem_alloc(nbytes: int) -> DeviceAllocation:
     with guarded("cuMemAlloc"):
         nbytes = integer(nbytes, "mem_alloc")
         gpu.call("mem_alloc", unsafe=True, nbytes=nbytes)
+        if nbytes > gpu.total_memory - gpu.used:
+            gc.collect()  # as PyCUDA does before it gives up
         return DeviceAllocation(gpu.allocate("device", nbytes))
 
 

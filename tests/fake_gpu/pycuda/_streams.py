@@ -40,6 +40,8 @@ class Stream:
     def wait_for_event(self, event: Event) -> None:
         with guarded("cuStreamWaitEvent"):
             gpu.call("wait_for_event", stream=self.handle)
+            if self._queue.capture is not None or event._on.capture is not None:
+                raise NotImplementedError("events across captured streams")
             if event._work is not None:
                 self._queue.enqueue(event._on.waiting_for(event._work))
 

@@ -17,6 +17,7 @@ CODES = {
     "CUDA_ERROR_INVALID_PTX": (218, "a PTX JIT compilation failed"),
     "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": (222, "the provided PTX was compiled with an unsupported toolchain."),
     "CUDA_ERROR_INVALID_HANDLE": (400, "invalid resource handle"),
+    "CUDA_ERROR_ILLEGAL_STATE": (401, "the operation cannot be performed in the present state"),
     "CUDA_ERROR_NOT_FOUND": (500, "named symbol not found"),
     "CUDA_ERROR_NOT_READY": (600, "device not ready"),
     "CUDA_ERROR_ILLEGAL_ADDRESS": (700, "an illegal memory access was encountered"),

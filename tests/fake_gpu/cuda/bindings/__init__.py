@@ -1,0 +1,3 @@
+"""cuda-bindings' names, on the software GPU."""
+
+__version__ = "12.9.4"
