@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from msgspec import Meta
 
-from edgeface.errors import ConfigError
+from edgeface.errors import ConfigError, SourceError
 
 Side = Annotated[int, Meta(ge=16, le=16384)]  # pixels
 Flip = Literal["none", "rotate-180", "clockwise", "counterclockwise", "horizontal", "vertical"]
@@ -101,6 +101,20 @@ def parse_source(uri: str) -> SourceUri | ScenarioUri:
         )
         raise ConfigError(f"source {uri!r}: unknown scheme {scheme!r}; expected {known}")
     return _file(target, options)
+
+
+def existing_file(target: str) -> Path:
+    """A film's absolute path. Raises ConfigError when it cannot be read, SourceError when it is empty."""
+    path = Path(target).expanduser().absolute()
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: {'not a film but a folder; try images:' if path.is_dir() else 'no such file'}")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path}: the file is empty")
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return path
 
 
 def camera_problem(device: str) -> str:

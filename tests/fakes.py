@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgeface.errors import EndOfStream, OutputError
 from edgeface.head_pose import quaternions
@@ -172,3 +176,10 @@ class FakePublisher:
 
     def close(self) -> None:
         pass
+
+
+def fake_jetson_utils(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put the stand-in in the place of jetson_utils, fresh, and return it."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "fake_gpu")
+    monkeypatch.delitem(sys.modules, "jetson_utils", raising=False)
+    return importlib.import_module("jetson_utils")

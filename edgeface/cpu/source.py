@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgeface.errors import ConfigError, SourceError, one_line
 from edgeface.pacing import Film, PacedSource
 from edgeface.seams import Source
-from edgeface.source_uri import SourceUri, camera_problem, without_password
+from edgeface.source_uri import SourceUri, camera_problem, existing_file, without_password
 from edgeface.values import Frame
 
 log = logging.getLogger(__name__)
@@ -54,15 +54,7 @@ def open_source(uri: SourceUri) -> Source:
 
 def _film(uri: SourceUri) -> Film:
     """A video file. Raises ConfigError when there is none, SourceError when no frame can be read."""
-    path = Path(uri.target).expanduser().absolute()
-    try:
-        if not path.is_file():
-            raise ConfigError(f"{path}: {'not a film but a folder; try images:' if path.is_dir() else 'no such file'}")
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path}: the file is empty")
-        path.open("rb").close()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    path = existing_file(uri.target)
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
         raise SourceError(f"{path}: not a video that OpenCV can read (damaged, cut off or of an unknown kind)")
