@@ -95,7 +95,10 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that lay over the configuration file; `edgeface-bench` has them too."""
     add_network_arguments(parser)
     parser.add_argument(
-        "--source", metavar="URI", help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, rtsp://..., scenario:NAME"
+        "--source",
+        metavar="URI",
+        help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, csi://0, rtsp://..., http://..., gstreamer:PIPELINE, "
+        "scenario:NAME; cameras take ?width=1280&height=720&fps=30",
     )
     parser.add_argument(
         "--keyframe-interval",

@@ -178,6 +178,11 @@ def test_a_frame_outlives_seven_more_and_no_eighth(utils: Any) -> None:
     assert set(pixels(frame.pixels)) == {9}
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(60, 60), (0, 0), (2**32 - 1, 0)])
+def test_a_rate_that_means_nothing_is_unknown(utils: Any, rate: int, expected: float) -> None:
+    assert opened(utils, utils.Device(rate=rate)).expected_hz == expected
+
+
 # --- time
 
 

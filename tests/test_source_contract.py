@@ -14,10 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeSource, frame
+from fakes import FakeSource, fake_jetson_utils, frame
 
 from edgeface.cpu.crop import Cropper
 from edgeface.cpu.source import LiveSource, _ask_for, _csi_pipeline, _open_live, open_source
+from edgeface.cuda import source as jetson_source
+from edgeface.cuda.picture import FORMATS, Picture
 from edgeface.errors import ConfigError, EndOfStream, SourceError
 from edgeface.model_card import Input
 from edgeface.scenario import source as scenario
@@ -43,8 +45,8 @@ def read_all(source: Source) -> list[Frame]:
             return frames
 
 
-@pytest.fixture(params=["fake", "film", "pictures", "live", "scenario"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
+@pytest.fixture(params=["fake", "film", "pictures", "live", "scenario", "mapped"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
     opened: Source
     if request.param == "fake":
         opened = FakeSource(frame(number, pixels=np.zeros((360, 640, 3), np.uint8)) for number in range(300))
@@ -54,6 +56,10 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
         opened = open_source(parse_source(f"images:{write_pictures(tmp_path, 20)}/*.png?pace=0"))
     elif request.param == "scenario":
         opened = scenario.open_source(parse_source("scenario:crossing?pace=0"))
+    elif request.param == "mapped":
+        utils = fake_jetson_utils(monkeypatch)
+        utils.devices["csi://0"] = utils.Device(rate=200, runs=[lambda: utils.steady(200)])
+        opened = jetson_source.open_source(parse_source("csi://0"))
     else:
         opened = LiveSource(FakeCapture)
     yield opened
@@ -97,10 +103,18 @@ def test_a_frame_says_its_size_and_format(source: Source) -> None:
     if item.format == "scenario":
         assert isinstance(item.pixels, Detections)
         assert (item.width, item.height) == (1920, 1080)
+    elif isinstance(item.pixels, Picture):
+        assert item.format in FORMATS
+        assert item.pixels.nbytes >= item.width * item.height
     else:
         assert item.format == "bgr8"
         assert item.pixels.shape == (item.height, item.width, 3)
     assert item.capture_clock in ("pts", "dequeue")
+
+
+def test_nothing_is_wrong_while_frames_come(source: Source) -> None:
+    assert source.read(2.0) is not None
+    assert source.problem == ""
 
 
 def test_closing_is_quick(source: Source) -> None:
