@@ -112,7 +112,7 @@ def _replace(path: Path, data: bytes) -> None:
     """Write a file so that, whenever the power goes, there is the old one or the new one, whole."""
     partial = None
     try:
-        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, partial = tempfile.mkstemp(".partial", f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import numpy as np
@@ -31,6 +32,12 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no test data at {DATA}; set EDGEFACE_TEST_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def rtx() -> ModuleType:
+    """TensorRT-RTX, which parses and builds networks without a GPU: the API of TensorRT 11."""
+    return pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is for Linux on x86-64: extra dev")
 
 
 MakeOnnx = Callable[..., Path]

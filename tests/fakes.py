@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ import pytest
 
 from edgeface.errors import EndOfStream, OutputError
 from edgeface.head_pose import quaternions
+from edgeface.passport import Passport, Tensor
 from edgeface.tracker import ByteTracker
 from edgeface.values import CONFIRMED, DETECTOR, F64, Detections, Frame, Landmarks, Tracks
 
@@ -69,6 +71,34 @@ def turned(yaw: float, pitch: float = 0, roll: float = 0) -> F64:
     x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
     z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
     return quaternions((y @ x @ z)[None])
+
+
+def passport(engine: bytes, **changes: Any) -> Passport:
+    """Of an engine for the card of conftest.make_card, built on an Orin with TensorRT 10.3.0.30."""
+    usual = {
+        "schema": 1,
+        "card": "net",
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+        "engine_bytes": len(engine),
+        "onnx_sha256": "0" * 64,
+        "built_from_sha256": "0" * 64,
+        "tensorrt": "10.3.0",
+        "plan_version": (10, 3, 0, 30),
+        "compute_capability": "8.7",
+        "device": "Orin",
+        "platform": "aarch64, R36 (release), REVISION: 4.3",
+        "precision": "fp16",
+        "int8_source": "",
+        "inputs": (Tensor("input", (1, 3, 64, 64), "float32"),),
+        "outputs": (),
+        "batch": (1, 1, 1),
+        "input_size": (64, 64),
+        "dla_core": None,
+        "workspace_mb": 1024,
+        "flags": ("FP16",),
+        "date": "2026-01-01T00:00:00+00:00",
+    }
+    return Passport(**(usual | changes))
 
 
 def faces(messages: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:

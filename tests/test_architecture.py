@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -96,6 +98,16 @@ def test_a_module_imports_only_from_lower_rows(path: str) -> None:
 def test_the_backends_are_siblings_that_do_not_know_each_other() -> None:
     for path in (PACKAGE / "cpu").glob("*.py"):
         assert "cuda" not in imports(f"cpu/{path.name}")
+
+
+def test_what_runs_for_years_knows_nothing_of_the_builder() -> None:
+    for path in FILES:
+        name = str(path.relative_to(PACKAGE))
+        assert room(name.removesuffix(".py")) in ("build", "cli") or "build" not in imports(name), name
+    program = "import sys, edgeface.cli, edgeface.daemon, edgeface.cuda.plan; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "edgeface.cuda.plan" in loaded
+    assert not [name for name in loaded if name.startswith(("edgeface.build", "onnx", "tensorrt"))]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent.name not in ("cuda", "build")], ids=str)

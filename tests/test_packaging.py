@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_networks_cards_and_clip_and_nothing_restricted(whee
         "edgeface/engines/tao-facedetect.toml",
         "edgeface/engines/scrfd-34g.toml",
         "edgeface/engines/ICT-FaceKit-LICENSE.txt",
+        "edgeface/build/trt.py",
         "edgeface/cuda/crop.cu",
         "edgeface/cuda/kernels/crop-cu11-sm_87.cubin",
         "edgeface/cuda/kernels/crop-cu11-compute_72.ptx",

@@ -18,7 +18,7 @@ from edgeface.decoders import make_decoder
 from edgeface.errors import ConfigError, EngineError
 from edgeface.landmarks import make_landmark_decoder
 from edgeface.model_card import Card, onnx_path
-from edgeface.passport import Passport, Precision, Size, Tensor, engine_name, passport_path, write_engine
+from edgeface.passport import Passport, Tensor, engine_name, passport_path, write_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +42,10 @@ class Draft:
         return "\n  ".join([*lines, f"batch: {batch}"])
 
 
-def build_engine(
-    card: Card,
-    *,
-    input_size: Size,
-    precision: Precision,
-    batch: int | None,
-    dla_core: int | None,
-    workspace_mb: int,
-    folder: Path,
-    runtime: str,
-) -> Path:
-    """Build into `folder` the engine that `Order` describes, with `runtime` ("tensorrt", "tensorrt-rtx").
-
-    Returns its path. Raises EngineError, ConfigError, DeviceError; then whatever lay there still does.
-    """
-    order = Order(card, input_size, precision, batch, dla_core, workspace_mb)
-    one = draft(order, folder=folder, runtime=runtime)
-    finish(one)
-    return one.path
-
-
 def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
-    """Check everything that takes no minutes: the device, the ONNX, that outputs are what the card's decoder reads.
+    """The engine that is to be built into `folder` by `runtime` ("tensorrt", "tensorrt-rtx").
 
+    Everything that takes no minutes is checked: device, ONNX, that its outputs are what the card's decoder reads.
     Raises EngineError, ConfigError, DeviceError.
     """
     if order.dla_core is not None and order.precision == "fp32":
@@ -143,10 +123,7 @@ def _check_outputs(order: Order, network: Network) -> None:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _line(what: str, tensor: Tensor) -> str:

@@ -16,18 +16,20 @@ def form(onnx: Path, precision: Precision, *, strongly_typed: bool, folder: Path
     on, and TensorRT-RTX) takes the types as they stand in the ONNX.
     """
     if precision == "int8":
-        return int8_form(onnx)
+        path = int8_path(onnx)
+        if not path.is_file():
+            raise EngineError(
+                f"{path}: expected the quantised form of {onnx.name} (ONNX with Q/DQ nodes), found no file"
+            )
+        return path
     if precision == "fp16" and strongly_typed:
         return _fp16_form(onnx, folder)
     return onnx
 
 
-def int8_form(onnx: Path) -> Path:
-    """The network with its INT8 scales, as Q/DQ nodes, which lies beside it. Raises EngineError when it does not."""
-    path = onnx.with_suffix(".int8.onnx")
-    if not path.is_file():
-        raise EngineError(f"{path}: expected the quantised form of {onnx.name} (ONNX with Q/DQ nodes), found no file")
-    return path
+def int8_path(onnx: Path) -> Path:
+    """Where the form of a network with INT8 scales, as Q/DQ nodes, lies: beside it."""
+    return onnx.with_suffix(".int8.onnx")
 
 
 def _fp16_form(onnx: Path, folder: Path) -> Path:

@@ -56,7 +56,7 @@ class Built:
     """An engine, and what made it."""
 
     plan: bytes
-    flags: tuple[str, ...]
+    flags: tuple[str, ...]  # all that were set, the default ones too
     timing_cache: bytes
 
 
@@ -110,10 +110,8 @@ def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None) 
     """
     config = network.builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_mb << 20)
-    if hasattr(config, "max_aux_streams"):  # from 8.6 on
-        config.max_aux_streams = 0  # all work on the one stream that the engine is given
-    flags = builder_flags(trt, order)
-    for name in flags:
+    config.max_aux_streams = 0  # all work on the one stream that the engine is given
+    for name in builder_flags(trt, order):
         config.set_flag(getattr(trt.BuilderFlag, name))
     if order.precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa are not what was asked for
@@ -133,6 +131,7 @@ def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None) 
     if plan is None:
         reasons = recorder.reasons() or "it says no more"
         raise EngineError(f"{order.card.name}: TensorRT cannot build it: {reasons[:500]}")
+    flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     measured = config.get_timing_cache() if cache is not None else None
     return Built(bytes(plan), flags, bytes(measured.serialize()) if measured is not None else b"")
 

@@ -56,6 +56,8 @@ def load_plan(card: Card, input_size: Size | None, *, precision: Precision, dla:
         _check_purpose(path, passport, card, (size, precision, dla))
     except EngineError as error:
         raise EngineError(f"{error}; build it: {rebuild}") from error
+    except OSError as error:
+        raise EngineError(f"{error.filename}: cannot be read: {error.strerror}; build it: {rebuild}") from error
     return Plan(path, data, passport, rebuild)
 
 
@@ -66,9 +68,10 @@ def check_device(plan: Plan, compute_capability: tuple[int, int], device_name: s
     """
     wanted, running = plan.passport.compute_capability, ".".join(map(str, compute_capability))
     if wanted != running:
+        found = f"{wanted} ({plan.passport.device})" if wanted else "no device"
         raise EngineError(
             f"{plan.path}: expected an engine for compute capability {running} ({device_name}), "
-            f"found one for {wanted or 'no device'} ({plan.passport.device}); build it: {plan.rebuild}"
+            f"found one for {found}; build it: {plan.rebuild}"
         )
     if plan.passport.device != device_name:
         log.warning(
@@ -94,23 +97,17 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def _find(name: str, folders: Sequence[str]) -> Path:
-    try:
-        for folder in folders:
-            if (Path(folder) / name).is_file():
-                return Path(folder) / name
-    except OSError as error:
-        raise EngineError(f"{name}: the engine cannot be looked for: {error.strerror}") from error
+    for folder in folders:
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
     raise EngineError(f"expected the engine {name} in {' or '.join(folders)}, found no such file")
 
 
 def _read(path: Path) -> bytes:
-    try:
-        nbytes = path.stat().st_size
-        if nbytes > _MOST_BYTES:
-            raise EngineError(f"{path}: expected an engine of at most {_MOST_BYTES >> 20} MB, found {nbytes >> 20} MB")
-        return path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{path}: the engine cannot be read: {error.strerror}") from error
+    nbytes = path.stat().st_size
+    if nbytes > _MOST_BYTES:
+        raise EngineError(f"{path}: expected an engine of at most {_MOST_BYTES >> 20} MB, found {nbytes >> 20} MB")
+    return path.read_bytes()
 
 
 def _check_form(path: Path, data: bytes) -> None:
@@ -177,5 +174,5 @@ def _onnx_sha256(card: Card) -> str:
     for folder in card.folders:
         path = Path(folder) / card.onnx
         if path.is_file():
-            return hashlib.sha256(_read(path)).hexdigest()
+            return hashlib.sha256(path.read_bytes()).hexdigest()
     return ""
