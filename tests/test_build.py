@@ -217,13 +217,20 @@ def test_flags_of_precision_where_there_are_some(
     assert trt.builder_flags(rtx, ordered) == new
 
 
-def test_what_stands_in_the_flags_is_what_is_set(card_of: Callable[[str], Card], rtx: ModuleType) -> None:
+def test_the_builder_is_told_what_was_ordered(card_of: Callable[[str], Card], rtx: ModuleType) -> None:
     """As far as it goes here: TensorRT-RTX takes DLA's settings and passes them over."""
     card = card_of("edgeface-landmarks")
-    built = trt.build(rtx, draft(card).network, order(card, dla_core=0), None)
-    assert built.flags == ("GPU_FALLBACK",)
-    assert built.plan[:4] == b"vtrt"
-    assert built.timing_cache == b""
+    ordered = order(card, dla_core=1, precision="int8")
+    config = trt.configure(rtx, draft(card, batch=1).network, ordered)
+    assert config.get_memory_pool_limit(rtx.MemoryPoolType.WORKSPACE) == 256 << 20
+    assert config.max_aux_streams == 0
+    assert config.default_device_type == rtx.DeviceType.DLA
+    assert config.get_flag(rtx.BuilderFlag.GPU_FALLBACK)
+    assert config.num_optimization_profiles == 0
+    config = trt.configure(rtx, draft(card).network, order(card))
+    assert config.default_device_type == rtx.DeviceType.GPU
+    assert not config.get_flag(rtx.BuilderFlag.GPU_FALLBACK)
+    assert config.num_optimization_profiles == 1
 
 
 def test_a_timing_cache_is_handed_on(card_of: Callable[[str], Card], rtx: ModuleType) -> None:

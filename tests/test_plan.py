@@ -118,6 +118,11 @@ def test_the_numbers_of_a_version(text: str, numbers: tuple[int, ...]) -> None:
     assert version_numbers(text) == numbers
 
 
+def test_no_more_is_asked_of_an_engine_than_its_first_bytes(card: Card) -> None:
+    put(card, GOOD[:28])
+    assert load(card).data == GOOD[:28]
+
+
 # --- what is refused
 
 

@@ -66,6 +66,7 @@ def test_reasons_are_one_line_each_said_once() -> None:
 
 def test_a_recorder_of_many_years_does_not_grow() -> None:
     recorder = Recorder()
+    assert not recorder.has_overflowed()
     threads = [
         threading.Thread(target=lambda: [recorder.report_error(1, str(number)) for number in range(1000)])
         for _ in range(4)

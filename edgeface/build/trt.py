@@ -108,19 +108,7 @@ def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None) 
 
     `timing_cache`: what an earlier build on the same device has measured, b"" for nothing; None: measure nothing.
     """
-    config = network.builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_mb << 20)
-    config.max_aux_streams = 0  # all work on the one stream that the engine is given
-    for name in builder_flags(trt, order):
-        config.set_flag(getattr(trt.BuilderFlag, name))
-    if order.precision == "fp32":
-        config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa are not what was asked for
-    if order.dla_core is not None:
-        config.default_device_type, config.DLA_core = trt.DeviceType.DLA, order.dla_core
-    if len(set(network.batch)) > 1:
-        profile = network.builder.create_optimization_profile()
-        profile.set_shape(network.input.name, *((rows, *network.input.shape[1:]) for rows in network.batch))
-        config.add_optimization_profile(profile)
+    config = configure(trt, network, order)
     cache = None
     if timing_cache is not None:
         cache = config.create_timing_cache(timing_cache)  # lives until the build returns
@@ -134,6 +122,24 @@ def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None) 
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     measured = config.get_timing_cache() if cache is not None else None
     return Built(bytes(plan), flags, bytes(measured.serialize()) if measured is not None else b"")
+
+
+def configure(trt: Any, network: Network, order: Order) -> Any:
+    """The IBuilderConfig for a parsed network."""
+    config = network.builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_mb << 20)
+    config.max_aux_streams = 0  # all work on the one stream that the engine is given
+    for name in builder_flags(trt, order):
+        config.set_flag(getattr(trt.BuilderFlag, name))
+    if order.precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa are not what was asked for
+    if order.dla_core is not None:
+        config.default_device_type, config.DLA_core = trt.DeviceType.DLA, order.dla_core
+    if len(set(network.batch)) > 1:
+        profile = network.builder.create_optimization_profile()
+        profile.set_shape(network.input.name, *((rows, *network.input.shape[1:]) for rows in network.batch))
+        config.add_optimization_profile(profile)
+    return config
 
 
 def builder_flags(trt: Any, order: Order) -> tuple[str, ...]:

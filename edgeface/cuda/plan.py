@@ -144,8 +144,7 @@ def _check_passport(path: Path, passport: Passport, data: bytes) -> None:
     version = plan_version(data)
     if passport.plan_version != version:
         raise EngineError(f"{path}: its passport says TensorRT {passport.plan_version}, the file itself {version}")
-    if version is not None:
-        _check_version(path, version, passport.tensorrt)
+    _check_version(path, version, passport.tensorrt)
 
 
 def _check_purpose(path: Path, passport: Passport, card: Card, wanted: tuple[Size, Precision, bool]) -> None:
