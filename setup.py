@@ -54,6 +54,7 @@ setup(
             "ruff>=0.11",
             "mypy>=1.15",
             "build>=1.2",
+            "setuptools>=70.1",  # compile PyCUDA: scripts/gpu_stand_ins.py
             "onnx>=1.15",
             "av>=12",
             # compile the kernels: scripts/make_kernels.py
