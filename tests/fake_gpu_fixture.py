@@ -7,6 +7,7 @@ import importlib
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,12 @@ def _restore(found: dict[str, Any]) -> None:
             setattr(sys.modules[package], child, module)
 
 
-@pytest.fixture
-def gpu() -> Iterator[Any]:
+@contextmanager
+def software_gpu() -> Iterator[Any]:
     """A fresh software GPU, with tensorrt, pycuda and cuda.bindings to import.
 
-    At the end everything must have been given back and no rule broken, but for what the test took by `gpu.take()`.
+    At the end everything must have been given back and no rule broken, but for what was taken by `gpu.take()`.
     """
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is missing: apt-get install g++")
     before = _forget()
     sys.path.insert(0, FOLDER)
     importlib.invalidate_caches()
@@ -61,3 +60,11 @@ def gpu() -> Iterator[Any]:
         _restore(before)
         sys.path.remove(FOLDER)
     assert made.broken == [], made.broken
+
+
+@pytest.fixture
+def gpu() -> Iterator[Any]:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is missing: apt-get install g++")
+    with software_gpu() as made:
+        yield made

@@ -63,10 +63,13 @@ def error(routine: str, refused: Refused, detail: str | None = None) -> Error:
 
 @contextmanager
 def guarded(routine: str) -> Iterator[None]:
+    failed = None
     try:
         yield
     except Refused as refused:
-        raise error(routine, refused) from None
+        failed = error(routine, refused)
+    if failed is not None:  # raised here, it holds on to no more than PyCUDA's own would
+        raise failed
 
 
 @contextmanager

@@ -147,12 +147,16 @@ class Module:
 
 
 def module_from_buffer(buffer: Any, options: Any = (), message_handler: Any = None) -> Module:
+    image, refused = bytes(memoryview(buffer)), None
     try:
-        return Module(kernels.load(gpu, bytes(memoryview(buffer))))
-    except Refused as refused:
-        if message_handler is not None:
-            message_handler(False, "", refused.detail)
-        raise error("cuModuleLoadDataEx", refused, refused.detail) from None
+        thing = kernels.load(gpu, image)
+    except Refused as why:
+        refused = why
+    if message_handler is not None:
+        message_handler(refused is None, "", refused.detail if refused else "")
+    if refused is not None:
+        raise error("cuModuleLoadDataEx", refused, refused.detail)
+    return Module(thing)
 
 
 class Function:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -220,14 +221,17 @@ class IExecutionContext(Reporter):
             size = prod(shapes[name]) * types[name].itemsize
             return memory[name].device[start[name] : start[name] + size].view(types[name]).reshape(shapes[name])
 
+        owner = weakref.ref(self)  # work keeps no execution context alive
+
         def run() -> None:
             began = time.perf_counter()
             if gpu.compute:
                 for name, array in network.run({name: view(name) for name in network.inputs}).items():
                     view(name)[...] = array
-            self._milliseconds = (time.perf_counter() - began) * 1e3
-            if self.profiler is not None and self.enqueue_emits_profile:
-                self.report_to_profiler()
+            execution = owner()
+            execution._milliseconds = (time.perf_counter() - began) * 1e3
+            if execution.profiler is not None and execution.enqueue_emits_profile:
+                execution.report_to_profiler()
 
         stream.enqueue(Work("network", run, tuple(memory.values()), (self._thing,)))
         self._warm = self._warm or stream.capture is None
