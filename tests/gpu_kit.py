@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,10 @@ def write_soft_engine(
     return path
 
 
-def write_default_engines(folder: Path, **options: Any) -> None:
-    """What `edgeface run` loads by default."""
+def write_default_engines(folder: Path, *, looks: Sequence[tuple[int, int]] = (), **options: Any) -> None:
+    """What `edgeface run` loads by default; `looks`: the detector's input sizes."""
     detector, landmarks = find_card("edgeface-detector"), find_card("edgeface-landmarks")
-    for size in input_sizes(detector):
+    for size in looks or input_sizes(detector):
         write_soft_engine(folder, detector, size, **options)
     write_soft_engine(folder, landmarks, (landmarks.input.width, landmarks.input.height), **options)
 
@@ -107,24 +107,26 @@ def host_frame(pixels: np.ndarray, number: int = 0) -> Frame:
 CAPTURES = ("bgr8", "rgba8", "gray8", "nv12", "yuyv")
 
 
-def captured(bgr: np.ndarray, form: str, allocate: Callable[[int], tuple[np.ndarray, int]], frame_id: int = 0) -> Frame:
-    """A picture as jetson-utils captures it, in memory of `allocate` (bytes -> host's array, GPU's address)."""
+def as_captured(bgr: np.ndarray, form: str) -> tuple[np.ndarray, int, int]:
+    """A picture as a camera lays it out: its bytes, the bytes of a row, where chroma begins (0: there is none)."""
     height, width = bgr.shape[:2]
-    pitch, chroma = width, 0
     if form == "nv12":
         i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420).reshape(-1)
         u, v = i420[width * height :].reshape(2, -1)
-        data, chroma = np.concatenate([i420[: width * height], np.stack([u, v], axis=1).reshape(-1)]), width * height
-    elif form == "yuyv":
+        return np.concatenate([i420[: width * height], np.stack([u, v], axis=1).reshape(-1)]), width, width * height
+    if form == "yuyv":
         yuv = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
         u, v = (plane.reshape(height // 2, width // 2).repeat(2, axis=0) for plane in yuv[height:].reshape(2, -1))
-        y = yuv[:height]
-        data, pitch = np.stack([y[:, ::2], u, y[:, 1::2], v], axis=2).reshape(-1), 2 * width
-    else:
-        change = {"bgr8": None, "rgba8": cv2.COLOR_BGR2RGBA, "gray8": cv2.COLOR_BGR2GRAY}[form]
-        data = (bgr if change is None else cv2.cvtColor(bgr, change)).reshape(-1)
-        pitch = len(data) // height
+        return np.stack([yuv[:height, ::2], u, yuv[:height, 1::2], v], axis=2).reshape(-1), 2 * width, 0
+    change = {"bgr8": None, "rgba8": cv2.COLOR_BGR2RGBA, "gray8": cv2.COLOR_BGR2GRAY}[form]
+    data = np.array(bgr if change is None else cv2.cvtColor(bgr, change)).reshape(-1)
+    return data, len(data) // height, 0
+
+
+def captured(bgr: np.ndarray, form: str, allocate: Callable[[int], tuple[np.ndarray, int]], frame_id: int = 0) -> Frame:
+    """A picture as jetson-utils captures it, in memory of `allocate` (bytes -> host's array, GPU's address)."""
+    data, pitch, chroma = as_captured(bgr, form)
     host, address = allocate(len(data))
     host[: len(data)] = data
-    picture = Picture(address, pitch, len(data), address + chroma if chroma else 0, width if chroma else 0, BT601)
-    return Frame(frame_id, frame_id * 33_333_333, width, height, form, picture)
+    picture = Picture(address, pitch, len(data), address + chroma if chroma else 0, pitch if chroma else 0, BT601)
+    return Frame(frame_id, frame_id * 33_333_333, bgr.shape[1], bgr.shape[0], form, picture)

@@ -176,8 +176,10 @@ class videoSource:
         self._converted = [_allocate(device.width * device.height * 3) for _ in range(ring)]
 
     def __del__(self) -> None:
-        for memory, _ in (*getattr(self, "_ring", ()), *getattr(self, "_converted", ())):
+        for memory, address in (*getattr(self, "_ring", ()), *getattr(self, "_converted", ())):
             memory[:] = 0xDD  # freed
+            if gpu is not None:
+                gpu.unmap(address)
 
     def Open(self) -> None:
         raise AssertionError("its error path sets an exception without holding the GIL")

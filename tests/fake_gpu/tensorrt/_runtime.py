@@ -53,7 +53,7 @@ class Runtime(Reporter):
         self.require_context("deserialize_cuda_engine")
         plan = bytes(memoryview(serialized_engine))
         try:
-            gpu.call("deserialize_cuda_engine", nbytes=len(plan))
+            gpu.call("deserialize_cuda_engine", nbytes=len(plan), dla_core=self._dla_core)
             problem = self._problem(plan)
             if problem:
                 raise Refused(problem)
