@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from edgeface.errors import ConfigError, one_line
 from edgeface.model_card import Card
 from edgeface.seams import Engine, Glimpse, Source
 from edgeface.source_uri import SourceUri
+
+log = logging.getLogger(__name__)
 
 Wanted = Sequence[tuple[Card, tuple[int, int] | None]]  # a network, and the size of its input instead of the card's
 
@@ -75,9 +78,8 @@ def _open_gpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
 
 
 def _open_source(uri: SourceUri, *, capture: str, stream: int) -> Source:
-    """A camera or stream through jetson-utils where that is installed, anything else through OpenCV."""
-    live = uri.kind in ("csi", "camera", "stream")
-    if capture == "jetson-utils" or (capture == "auto" and live and _installed("jetson_utils")):
+    """Through jetson-utils, or through OpenCV: "auto" is the former for all that is live and that it can open."""
+    if capture == "jetson-utils" or (capture == "auto" and _can_capture(uri)):
         from edgeface.cuda.source import open_source as open_capture
 
         return open_capture(uri, stream=stream)
@@ -86,6 +88,20 @@ def _open_source(uri: SourceUri, *, capture: str, stream: int) -> Source:
     except ImportError as error:
         raise ConfigError(f"{uri.target} needs OpenCV ({one_line(error)}): apt-get install python3-opencv") from error
     return open_source(uri)
+
+
+def _can_capture(uri: SourceUri) -> bool:
+    """Whether jetson-utils is there and can open it; of films it drops frames."""
+    from edgeface.cuda import jetson
+
+    if not uri.live or jetson.refusal(uri):
+        return False
+    try:
+        jetson.find_jetson_utils()
+    except ConfigError as error:
+        log.warning("frames come through OpenCV: %s", error)
+        return False
+    return True
 
 
 def _installed(package: str) -> bool:

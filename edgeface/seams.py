@@ -26,7 +26,8 @@ class Source(Protocol):
         """The newest frame not read yet, or None after `timeout_s` seconds without one.
 
         The pixels stay valid until the next read. Raises EndOfStream when a file has ended and SourceError when
-        it cannot be read; a live source never raises: it tries again and says why in `problem`.
+        it cannot be read; a live source tries again and says why in `problem`, until it raises CameraError: it needs a
+        reset from outside.
         """
         ...
 

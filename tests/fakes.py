@@ -212,4 +212,7 @@ def fake_jetson_utils(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Put the stand-in in the place of jetson_utils, fresh, and return it."""
     monkeypatch.syspath_prepend(Path(__file__).parent / "fake_gpu")
     monkeypatch.delitem(sys.modules, "jetson_utils", raising=False)
-    return importlib.import_module("jetson_utils")
+    module = importlib.import_module("jetson_utils")
+    del sys.modules["jetson_utils"]
+    monkeypatch.setitem(sys.modules, "jetson_utils", module)  # until the test is over
+    return module

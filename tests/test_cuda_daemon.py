@@ -17,13 +17,14 @@ from conftest import ROOT
 from fakes import FakePublisher, fake_jetson_utils
 from gpu_kit import as_captured, write_default_engines
 
-from edgeface import daemon
+from edgeface import bench, daemon
 from edgeface.client import Subscriber
 from edgeface.config import Config, load_config
 from edgeface.daemon import Health, Stop, loop
 from edgeface.errors import DeviceLostError
 from edgeface.parts import build
 
+RUN = [sys.executable, "-c", "import sys; from edgeface.cli import main; sys.exit(main())", "run"]
 SIZE = 320, 192
 
 
@@ -130,8 +131,9 @@ def start(engines: Path, tmp_path: Path, *arguments: str, **gpu: Any) -> subproc
         "FAKE_GPU": json.dumps(gpu),
         "FAKE_GPU_REPORT": str(tmp_path / "report.json"),
     }
-    command = [sys.executable, "-m", "edgeface", "run", str(settings), *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*RUN, str(settings), *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_a_process_runs_a_film_and_leaves_nothing(engines: Path, tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_a_process_runs_a_film_and_leaves_nothing(engines: Path, tmp_path: Path)
 def test_a_process_that_is_asked_to_stop_leaves_nothing(engines: Path, tmp_path: Path) -> None:
     daemon = start(engines, tmp_path, "--source", "demo:?loop=1")
     with Subscriber(f"ipc://{tmp_path}/bus.ipc", ["faces"]) as bus:
-        next(iter(bus))
+        assert bus.receive(30)
     daemon.send_signal(signal.SIGTERM)
     _, said = daemon.communicate(timeout=60)
     assert daemon.returncode == 0, said
@@ -158,13 +160,17 @@ def test_a_cuda_error_ends_the_process_at_once_with_its_name(engines: Path, tmp_
     fault = {"call": "launch", "at": 30, "error": "CUDA_ERROR_ILLEGAL_ADDRESS"}
     daemon = start(engines, tmp_path, "--source", "demo:?loop=1&pace=0", fail=[fault])
     with Subscriber(f"ipc://{tmp_path}/bus.ipc", ["status"]) as bus:
-        last = next(body for _, body in bus if body["state"] == "stopped")
+        statuses = []
+        while not statuses or statuses[-1]["state"] != "stopped":
+            message = bus.receive(30)
+            assert message is not None
+            statuses.append(message[1])
     _, said = daemon.communicate(timeout=60)
     assert daemon.returncode == 1
     lines = [line for line in said.splitlines() if line.startswith("edgeface: ")]
     assert len(lines) == 1
     assert "an illegal memory access was encountered" in lines[0]
-    assert "an illegal memory access was encountered" in last["reason"]
+    assert "an illegal memory access was encountered" in statuses[-1]["reason"]
     assert not (tmp_path / "report.json").exists()  # it did not go through the interpreter's exit
 
 
@@ -192,8 +198,6 @@ def test_what_cannot_start_says_why_in_one_line(
 def test_the_bench_says_on_what_it_ran(
     gpu: Any, engines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from edgeface import bench
-
     path = tmp_path / "report.json"
     settings = tmp_path / "edgeface.toml"
     settings.write_text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import socket
 import sys
@@ -59,8 +58,10 @@ def until(source: Source, condition: Callable[[], bool], reads: int = 5000) -> N
     raise AssertionError("waited in vain")
 
 
-def pixels(picture: Picture) -> np.ndarray:
-    return np.array((ctypes.c_uint8 * picture.nbytes).from_address(picture.plane))
+def pixels(utils: Any, picture: Picture) -> np.ndarray:
+    memory: np.ndarray = utils.memories[picture.plane]
+    assert len(memory) == picture.nbytes
+    return memory
 
 
 # --- frames
@@ -76,7 +77,7 @@ def test_a_csi_camera_is_captured_as_it_is(utils: Any, caplog: pytest.LogCapture
     assert first.pixels.chroma - first.pixels.plane == 64 * 48
     assert first.pixels.yuv == BT601
     assert first.pixels.owner.ptr == first.pixels.plane
-    assert set(pixels(second.pixels)) == {second.frame_id}
+    assert set(pixels(utils, second.pixels)) == {second.frame_id}
     device = utils.opened[0]
     assert set(device.formats) == {"raw"}
     assert set(device.streams) == {77}
@@ -121,6 +122,32 @@ def test_what_the_kernels_cannot_read_is_converted(
     assert utils.opened[0].formats == ["raw", "rgb8", "rgb8"]
     assert not utils.synchronised
     assert f"63 x 47 rgb8, converted from {pixel_format}" in caplog.text
+
+
+def test_a_camera_that_comes_back_is_captured_as_it_then_is(utils: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    device = utils.Device(
+        format="i420", races={3}, runs=[lambda: utils.steady(frames=5), lambda: utils.steady(frames=5)]
+    )
+    source = opened(utils, device, CAMERA)
+    frames = []
+    while len(utils.opened) < 4:
+        frame = source.read(0.1)
+        frames += [frame] if frame else []
+        device.format, device.races = ("i420", {3}) if len(utils.opened) == 1 else ("nv12", set())
+    assert [frame.format for frame in frames] == ["rgb8"] * 3 + ["nv12"] * 10
+    assert source.problem.endswith("no frame for 3 s")  # and nothing of the race of the first time
+    assert caplog.text.count("nv12, as captured") == 1
+
+
+def test_frames_lost_after_a_camera_came_back_show_too(utils: Any) -> None:
+    device = utils.Device(runs=[lambda: utils.steady(frames=40), utils.steady])
+    source = opened(utils, device, CAMERA)
+    until(source, lambda: len(utils.opened) == 2)
+    first = next_frame(source).frame_id
+    utils.clock.sleep(1.0)
+    assert first == 41
+    assert next_frame(source).frame_id == 71
 
 
 def test_an_older_version_takes_no_stream_and_is_asked_once(utils: Any) -> None:
@@ -172,10 +199,10 @@ def test_a_frame_outlives_seven_more_and_no_eighth(utils: Any) -> None:
     frame = next_frame(source)
     utils.clock.sleep(7.5 / 30 - 0.001)
     utils.opened[0].source()._receive(utils.clock.monotonic_ns())
-    assert set(pixels(frame.pixels)) == {1}
+    assert set(pixels(utils, frame.pixels)) == {1}
     utils.clock.sleep(1 / 30)
     utils.opened[0].source()._receive(utils.clock.monotonic_ns())
-    assert set(pixels(frame.pixels)) == {9}
+    assert set(pixels(utils, frame.pixels)) == {9}
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(60, 60), (0, 0), (2**32 - 1, 0)])
@@ -427,7 +454,28 @@ def test_a_missing_device_or_an_unreachable_stream_is_not_even_tried(utils: Any)
         port.listen()
         until(source, lambda: len(utils.opened) == 1)
     assert source.read(0.1) is None
-    assert not jetson._unreachable("rtsp://cam.local/a")
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("rtsp://user:secret@192.0.2.7/a", ("192.0.2.7", 554)),
+        ("rtsp://[2001:db8::7]:8554/a", ("2001:db8::7", 8554)),
+        ("rtsp://192.0.2.7:99999/a", None),
+        ("rtsp://cam.local/a", None),
+    ],
+)
+def test_only_addresses_are_tried_and_not_for_long(
+    url: str, asked: tuple[str, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(address: tuple[str, int], timeout: float) -> None:
+        assert address == asked
+        assert timeout == 1.0
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    problem = jetson.obstacle(parse_source(url))
+    assert problem == ("" if asked is None else f"rtsp://{asked[0]}:{asked[1]}: cannot be reached: timed out")
 
 
 def test_an_unplugged_camera_is_opened_again_after_three_seconds_and_ever_more_slowly(utils: Any) -> None:
@@ -514,7 +562,7 @@ def test_the_device_goes_when_the_source_is_closed_whoever_has_its_last_frame(ut
     assert utils.opened[0].source() is not None
     source.close()
     assert utils.opened[0].source() is None
-    assert frame.pixels.owner is not None
+    assert frame.pixels.plane not in utils.memories  # freed: a frame does not outlive its source
 
 
 # --- the daemon

@@ -90,7 +90,7 @@ class JetsonSource:
             image = self._capture(min(left_ms, _CAPTURE_MS))
             now_ns = time.monotonic_ns()
             frame = None if image is None else self._frame(image, now_ns)
-            if frame is None and self._device is not None:
+            if self._device is not None:
                 self._listen(now_ns)
             if frame is not None or self._device is None or now_ns >= deadline_ns:
                 return frame

@@ -21,12 +21,24 @@ except ImportError:
     gpu = None
 
 
+memories: dict[int, np.ndarray] = {}  # by the GPU's address: what the host sees there
+
+
 def _allocate(nbytes: int) -> tuple[np.ndarray, int]:
-    """Mapped memory: bytes that the GPU reads too, and their address."""
+    """Mapped memory: bytes that the GPU reads too, and their address there."""
     if gpu is not None:
-        return gpu.map_host(nbytes)
-    memory = np.zeros(nbytes, np.uint8)
-    return memory, memory.ctypes.data
+        memory, address = gpu.map_host(nbytes)
+    else:
+        memory = np.zeros(nbytes, np.uint8)
+        address = memory.ctypes.data
+    memories[address] = memory
+    return memory, address
+
+
+def _free(address: int) -> None:
+    memories.pop(address)[:] = 0xDD
+    if gpu is not None:
+        gpu.unmap(address)
 
 
 class WallClock:
@@ -176,10 +188,8 @@ class videoSource:
         self._converted = [_allocate(device.width * device.height * 3) for _ in range(ring)]
 
     def __del__(self) -> None:
-        for memory, address in (*getattr(self, "_ring", ()), *getattr(self, "_converted", ())):
-            memory[:] = 0xDD  # freed
-            if gpu is not None:
-                gpu.unmap(address)
+        for _, address in (*getattr(self, "_ring", ()), *getattr(self, "_converted", ())):
+            _free(address)
 
     def Open(self) -> None:
         raise AssertionError("its error path sets an exception without holding the GIL")
