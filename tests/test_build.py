@@ -25,7 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgeface import cli
 from edgeface.build import engine, precision, trt
-from edgeface.build.device import current_device, machine
+from edgeface.build.device import Device, current_device, machine
 from edgeface.build.trt import Order
 from edgeface.cuda.plan import load_plan
 from edgeface.errors import ConfigError, DeviceError, EngineError
@@ -233,12 +233,20 @@ def test_the_builder_is_told_what_was_ordered(card_of: Callable[[str], Card], rt
     assert config.num_optimization_profiles == 1
 
 
-def test_a_timing_cache_is_handed_on(card_of: Callable[[str], Card], rtx: ModuleType) -> None:
-    """TensorRT-RTX has an empty one, and says that it does nothing."""
+def test_a_timing_cache_is_handed_on(
+    card_of: Callable[[str], Card], rtx: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT-RTX has none; here it is made to look as if it had."""
+    told: list[Any] = []
+    monkeypatch.setattr(rtx.IBuilderConfig, "create_timing_cache", lambda config, before: before + b" read")
+    monkeypatch.setattr(rtx.IBuilderConfig, "set_timing_cache", lambda config, *arguments: told.append(arguments))
+    after = SimpleNamespace(serialize=lambda: bytearray(b"after"))
+    monkeypatch.setattr(rtx.IBuilderConfig, "get_timing_cache", lambda config: after)
     card = card_of("edgeface-landmarks")
-    with pytest.warns(DeprecationWarning, match="[Tt]iming.?[Cc]ache"):
-        built = trt.build(rtx, draft(card).network, order(card), b"")
-    assert built.plan[:4] == b"vtrt"
+    assert trt.build(rtx, draft(card).network, order(card), b"before").timing_cache == b"after"
+    assert told == [(b"before read", False)]
+    assert trt.build(rtx, draft(card).network, order(card), None).timing_cache == b""
+    assert len(told) == 1
 
 
 def test_an_old_tensorrt_is_told_that_the_batch_is_an_axis(
@@ -396,6 +404,19 @@ def test_dla_is_asked_for_in_vain(card_of: Callable[[str], Card], monkeypatch: p
         draft(card, dla_core=0, precision="int8")
 
 
+def test_dla_takes_no_free_batch(
+    card_of: Callable[[str], Card], rtx: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtx.Builder, "num_DLA_cores", 2)
+    card = card_of("edgeface-landmarks")
+    one = draft(card, dla_core=1, precision="fp16")
+    assert (one.network.batch, one.network.input.shape[0]) == ((1, 1, 1), 1)
+    assert one.path.name == "edgeface-landmarks-80x80-fp16-dla.rtx.engine"
+    assert draft(card, dla_core=1, precision="fp16", batch=4).network.batch == (4, 4, 4)
+    with pytest.raises(EngineError, match="expected DLA core 2, found 2 cores"):
+        draft(card, dla_core=2, precision="fp16")
+
+
 def test_without_tensorrt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
@@ -519,6 +540,25 @@ def test_the_default_network_is_built_for_both_looks(
     passports = [read_passport(path) for path in sorted(tmp_path.glob("*-fp32.rtx.json"))]
     assert [passport.input_size for passport in passports] == [(320, 320), (64, 96)]
     assert all(isinstance(passport, Passport) and passport.workspace_mb == 1024 for passport in passports)
+
+
+def test_on_a_device_engines_are_for_it_and_share_what_was_measured(
+    rtx: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT-RTX in the place of TensorRT; a driver and a timing cache are made up for it."""
+    told: list[bytes] = []
+    monkeypatch.setattr(trt, "load_trt", lambda runtime: {"tensorrt": rtx}[runtime])
+    monkeypatch.setattr(engine, "current_device", lambda: Device("8.7", "Orin"))
+    monkeypatch.setattr(rtx.IBuilderConfig, "set_timing_cache", lambda *_: None)
+    monkeypatch.setattr(rtx.IBuilderConfig, "create_timing_cache", lambda config, before: told.append(before) or [])
+    after = SimpleNamespace(serialize=lambda: b"measured %d" % len(told))
+    monkeypatch.setattr(rtx.IBuilderConfig, "get_timing_cache", lambda config: after)
+    assert cli.main(["build", "edgeface-detector", "--engines", str(tmp_path)]) == 0
+    assert told == [b"", b"measured 1"]
+    names = ["edgeface-detector-128x128-fp16.json", "edgeface-detector-640x640-fp16.json"]
+    passports = [read_passport(tmp_path / name) for name in names]
+    assert [(one.compute_capability, one.device) for one in passports] == [("8.7", "Orin")] * 2
+    assert all((tmp_path / name).with_suffix(".engine").is_file() for name in names)
 
 
 def test_what_cannot_be_built_is_one_line_and_an_exit_code(

@@ -120,8 +120,8 @@ def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None) 
         reasons = recorder.reasons() or "it says no more"
         raise EngineError(f"{order.card.name}: TensorRT cannot build it: {reasons[:500]}")
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
-    measured = config.get_timing_cache() if cache is not None else None
-    return Built(bytes(plan), flags, bytes(measured.serialize()) if measured is not None else b"")
+    measured = bytes(config.get_timing_cache().serialize()) if cache is not None else b""
+    return Built(bytes(plan), flags, measured)
 
 
 def configure(trt: Any, network: Network, order: Order) -> Any:
