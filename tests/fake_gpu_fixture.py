@@ -50,12 +50,13 @@ def software_gpu() -> Iterator[Any]:
     before = _forget()
     sys.path.insert(0, FOLDER)
     importlib.invalidate_caches()
+    made = importlib.import_module("gpu").gpu
     try:
-        made = importlib.import_module("gpu").gpu
         yield made
         gc.collect()
         made.finish()
     finally:
+        made.over = True
         _forget()
         _restore(before)
         sys.path.remove(FOLDER)

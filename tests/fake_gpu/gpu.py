@@ -63,6 +63,7 @@ class Gpu:
         self.released: list[str] = []  # kinds of things, in the order in which they went
         self.lost = self.dying = ""  # a sticky error: what every call gives, or what the next synchronisation will
         self.initialised = False
+        self.over = False  # what is collected later has no GPU to give anything back to
         self.retained = 0  # references to the primary context
         self.memory, self.things = Memory(), list[Thing]()
         self.lock = threading.RLock()
@@ -247,7 +248,7 @@ class _Contexts(list):
         self._gpu, self._thread = gpu, threading.current_thread().name
 
     def __del__(self) -> None:
-        if self and not self._gpu.lost:
+        if self and not (self._gpu.lost or self._gpu.over):
             self._gpu.fault(f"context stack not empty at the end of {self._thread}")
 
 
@@ -270,15 +271,18 @@ def _begin() -> None:
 
 
 def _end() -> None:
+    aborts = bool(gpu.contexts)  # as PyCUDA does
     gpu.finish()
     if "FAKE_GPU_REPORT" in os.environ:
         report = {"broken": gpu.broken, "calls": collections.Counter(name for name, _ in gpu.log)}
         Path(os.environ["FAKE_GPU_REPORT"]).write_text(json.dumps(report))
     for text in gpu.broken:
         print("RuleBroken:", text, file=sys.stderr)
-    if gpu.broken or (gpu.lost and gpu.contexts):
+    if aborts:
+        print("PyCUDA ERROR: The context stack was not empty upon module cleanup.", file=sys.stderr)
+    if gpu.broken or aborts:
         sys.stderr.flush()
-        os._exit(134)  # as after abort()
+        os._exit(134)
 
 
 if "FAKE_GPU" in os.environ:

@@ -1,16 +1,11 @@
-"""PyCUDA's errors, and how a driver's refusal becomes one; devices and contexts."""
+"""PyCUDA's errors, and how a driver's refusal becomes one; its numbers."""
 
 from __future__ import annotations
 
-import enum
-import sys
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-from gpu import gpu
 from soft.errors import Refused
 
 
@@ -63,42 +58,19 @@ def error(routine: str, refused: Refused, detail: str | None = None) -> Error:
 
 @contextmanager
 def guarded(routine: str) -> Iterator[None]:
-    failed = None
     try:
         yield
     except Refused as refused:
-        failed = error(routine, refused)
-    if failed is not None:  # raised here, it holds on to no more than PyCUDA's own would
-        raise failed
+        raise_alone(error(routine, refused))
 
 
-@contextmanager
-def cleanup(kind: str, routine: str, context: Context | None) -> Iterator[bool]:
-    """Giving something back, in the context it was made in. Never raises for the driver; gives whether it can be."""
-    if context is None or not context.valid:
-        yield False  # gone with its context
-        return
-    current = Context.get_current()
-    if current is not context and context.thread != threading.get_ident():
-        gpu.fault(f"{kind} given back on a thread where its context is not current: it leaks")
-        warnings.warn(f"{kind} in out-of-thread context could not be cleaned up", UserWarning, stacklevel=3)
-        yield False
-        return
-    if current is not context:
-        context.push()
+def raise_alone(failed: Error) -> NoReturn:
+    """Raise what keeps no more alive than PyCUDA's own error would: no other error, and no circle."""
     try:
-        yield True
-    except Refused as refused:
-        _warn(routine, refused.text)
+        raise failed
     finally:
-        if current is not context:
-            Context.pop()
-
-
-def _warn(routine: str, text: str) -> None:
-    print(
-        f"PyCUDA WARNING: a clean-up operation failed (dead context maybe?)\n{routine} failed: {text}", file=sys.stderr
-    )
+        failed.__context__ = None
+        del failed
 
 
 def integer(value: Any, what: str) -> int:
@@ -108,196 +80,3 @@ def integer(value: Any, what: str) -> int:
     if hasattr(value, "_boost_pointer"):
         return int(value)
     raise ArgumentError(f"Python argument types in\n    pycuda._driver.{what}({type(value).__name__})\ndid not match")
-
-
-def dependent() -> Context:
-    """The current context, for an object that depends on it."""
-    current = Context.get_current()
-    if current is None:
-        gpu.fault(f"no context is current in {threading.current_thread().name}")
-        refused = Refused("CUDA_ERROR_INVALID_CONTEXT")
-        raise error("explicit_context_dependent", refused, "no currently active context?")
-    return current
-
-
-class device_attribute(enum.IntEnum):
-    MAX_THREADS_PER_BLOCK = 1
-    WARP_SIZE = 10
-    CLOCK_RATE = 13
-    GPU_OVERLAP = 15
-    MULTIPROCESSOR_COUNT = 16
-    INTEGRATED = 18
-    CAN_MAP_HOST_MEMORY = 19
-    PCI_BUS_ID = 33
-    ASYNC_ENGINE_COUNT = 40
-    UNIFIED_ADDRESSING = 41
-    COMPUTE_CAPABILITY_MAJOR = 75
-    COMPUTE_CAPABILITY_MINOR = 76
-    MANAGED_MEMORY = 83
-    CONCURRENT_MANAGED_ACCESS = 89
-
-
-class Device:
-    def __init__(self, ordinal: int) -> None:
-        with guarded("cuDeviceGet"):
-            _initialised()
-            if not 0 <= integer(ordinal, "Device") < gpu.devices:
-                raise Refused("CUDA_ERROR_INVALID_DEVICE")
-        self._ordinal = ordinal
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Device) and self._ordinal == other._ordinal
-
-    def __hash__(self) -> int:
-        return self._ordinal
-
-    @staticmethod
-    def count() -> int:
-        with guarded("cuDeviceGetCount"):
-            _initialised()
-        return gpu.devices
-
-    def name(self) -> str:
-        return gpu.name
-
-    def pci_bus_id(self) -> str:
-        return f"0000:{self._ordinal + 1:02X}:00.0"
-
-    def compute_capability(self) -> tuple[int, int]:
-        return gpu.compute_capability
-
-    def total_memory(self) -> int:
-        return gpu.total_memory
-
-    def get_attribute(self, attribute: device_attribute) -> int:
-        if not isinstance(attribute, device_attribute):
-            raise ArgumentError(f"get_attribute({attribute!r})")
-        values = {
-            "MAX_THREADS_PER_BLOCK": 1024,
-            "WARP_SIZE": 32,
-            "CLOCK_RATE": 624750,
-            "MULTIPROCESSOR_COUNT": 8,
-            "INTEGRATED": int(gpu.integrated),
-            "PCI_BUS_ID": 1,
-            "COMPUTE_CAPABILITY_MAJOR": gpu.compute_capability[0],
-            "COMPUTE_CAPABILITY_MINOR": gpu.compute_capability[1],
-            "CONCURRENT_MANAGED_ACCESS": int(not gpu.integrated),
-        }
-        return values.get(attribute.name, 1)
-
-    def __getattr__(self, name: str) -> int:
-        if not hasattr(device_attribute, name.upper()):
-            raise AttributeError(name)
-        return self.get_attribute(device_attribute[name.upper()])
-
-    def retain_primary_context(self) -> Context:
-        with guarded("cuDevicePrimaryCtxRetain"):
-            gpu.call("retain_primary_context", context=False)
-        gpu.retained += 1
-        return Context(self)
-
-
-def _initialised() -> None:
-    if not gpu.initialised:
-        raise Refused("CUDA_ERROR_NOT_INITIALIZED")
-
-
-def init(flags: int = 0) -> None:
-    with guarded("cuInit"):
-        gpu.call("init", context=False)
-        if not gpu.devices:
-            raise Refused("CUDA_ERROR_NO_DEVICE")
-    gpu.initialised = True
-
-
-def get_version() -> tuple[int, int, int]:
-    """The CUDA that PyCUDA was built with."""
-    return gpu.driver_version // 1000, gpu.driver_version % 1000 // 10, 0
-
-
-def get_driver_version() -> int:
-    return gpu.driver_version
-
-
-class Context:
-    """The primary context, retained once more."""
-
-    def __init__(self, device: Device) -> None:
-        self._device, self.valid, self.thread = device, True, threading.get_ident()
-        self.handle = 0x5CC0_0000
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Context)  # there is one device, and so one primary context
-
-    def __hash__(self) -> int:
-        return self.handle
-
-    def push(self) -> None:
-        with guarded("cuCtxPushCurrent"):
-            gpu.call("push", context=False)
-            if not gpu.retained:
-                raise Refused("CUDA_ERROR_INVALID_CONTEXT")
-        gpu.contexts.append(self)
-
-    @staticmethod
-    def pop() -> None:
-        if not gpu.contexts:
-            gpu.fault("pop of an empty context stack")
-            detail = "cannot pop non-current context"
-            raise error("context::pop", Refused("CUDA_ERROR_INVALID_CONTEXT"), detail)
-        with guarded("cuCtxPopCurrent"):
-            gpu.call("pop")
-        gpu.contexts.pop()
-
-    @staticmethod
-    def get_current() -> Context | None:
-        while gpu.contexts and not gpu.contexts[-1].valid:
-            gpu.contexts.pop()
-        return gpu.contexts[-1] if gpu.contexts else None
-
-    @staticmethod
-    def get_device() -> Device:
-        with guarded("cuCtxGetDevice"):
-            gpu.call("get_device")
-        return Context.get_current()._device
-
-    @staticmethod
-    def synchronize() -> None:
-        with guarded("cuCtxSynchronize"):
-            gpu.call("synchronize", unsafe=True)
-            for stream in list(gpu.streams.values()):
-                stream.run()
-            gpu.surface()
-
-    def detach(self) -> None:
-        if not self.valid:
-            gpu.fault("a context is detached twice")
-            detail = "cannot detach from invalid context"
-            raise error("context::detach", Refused("CUDA_ERROR_INVALID_CONTEXT"), detail)
-        current = Context.get_current() is self
-        if current:
-            gpu.fault("a context is detached while it is current: pop it first")
-        if not current and self.thread != threading.get_ident():
-            gpu.fault("a context is detached on another thread than retained it: it leaks")
-            self.valid = False
-            return
-        self.valid = False
-        self._give_back()
-
-    @staticmethod
-    def _give_back() -> None:
-        try:
-            gpu.call("detach", context=False)
-        except Refused as refused:
-            _warn("cuDevicePrimaryCtxRelease", refused.text)
-            return
-        gpu.retained -= 1
-        gpu.released.append("context")
-        if not gpu.retained and gpu.left_when_destroyed():
-            gpu.fault(f"the context is destroyed before {gpu.left_when_destroyed()}")
-
-    def __del__(self) -> None:
-        if self.valid and not gpu.lost:
-            gpu.fault("a context was never detached")
-            self.valid = False
-            self._give_back()

@@ -12,7 +12,8 @@ from soft import copies
 from soft.errors import Refused
 from soft.memory import buffer_of
 
-from ._driver import cleanup, dependent, error, guarded, integer
+from ._contexts import cleanup, dependent
+from ._driver import error, guarded, integer
 from ._streams import Stream, of
 
 

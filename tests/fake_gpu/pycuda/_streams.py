@@ -13,7 +13,8 @@ from soft.errors import Refused
 from soft.streams import Stream as Queue
 from soft.streams import Work
 
-from ._driver import ArgumentError, cleanup, dependent, error, guarded, integer
+from ._contexts import cleanup, dependent, not_captured
+from ._driver import ArgumentError, error, guarded, integer, raise_alone
 
 
 class Stream:
@@ -28,13 +29,13 @@ class Stream:
     def synchronize(self) -> None:
         with guarded("cuStreamSynchronize"):
             gpu.call("synchronize", stream=self.handle)
-            _not_captured(self._queue)
+            not_captured(self._queue)
             self._queue.run()
 
     def is_done(self) -> bool:
         with guarded("cuStreamQuery"):
             gpu.call("is_done", stream=self.handle)
-            _not_captured(self._queue)
+            not_captured(self._queue)
             return self._queue.step()
 
     def wait_for_event(self, event: Event) -> None:
@@ -70,13 +71,6 @@ def of(stream: Stream | None) -> Queue:
     return stream._queue
 
 
-def _not_captured(queue: Queue) -> None:
-    if queue.capture is not None:
-        queue.capture.spoilt = "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"
-        gpu.fault("a stream is synchronised while it is captured")
-        raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
-
-
 class event_flags(enum.IntEnum):
     DEFAULT, BLOCKING_SYNC, DISABLE_TIMING, INTERPROCESS = 0, 1, 2, 4
 
@@ -99,7 +93,7 @@ class Event:
     def synchronize(self) -> Event:
         with guarded("cuEventSynchronize"):
             gpu.call("event_synchronize")
-            _not_captured(self._on)
+            not_captured(self._on)
             if self._work is not None and not self._work.done:
                 self._on.run(self._work)
             gpu.surface()
@@ -147,16 +141,16 @@ class Module:
 
 
 def module_from_buffer(buffer: Any, options: Any = (), message_handler: Any = None) -> Module:
-    image, refused = bytes(memoryview(buffer)), None
+    image = bytes(memoryview(buffer))
     try:
-        thing = kernels.load(gpu, image)
-    except Refused as why:
-        refused = why
+        made = Module(kernels.load(gpu, image))
+    except Refused as refused:
+        if message_handler is not None:
+            message_handler(False, "", refused.detail)
+        raise_alone(error("cuModuleLoadDataEx", refused, refused.detail))
     if message_handler is not None:
-        message_handler(refused is None, "", refused.detail if refused else "")
-    if refused is not None:
-        raise error("cuModuleLoadDataEx", refused, refused.detail)
-    return Module(thing)
+        message_handler(True, "", "")
+    return made
 
 
 class Function:

@@ -1,19 +1,8 @@
 """pycuda.driver: what a program imports."""
 
 # ruff: noqa: F401
-from ._driver import (
-    Context,
-    Device,
-    Error,
-    LaunchError,
-    LogicError,
-    MemoryError,
-    RuntimeError,
-    device_attribute,
-    get_driver_version,
-    get_version,
-    init,
-)
+from ._contexts import Context, Device, device_attribute, get_driver_version, get_version, init
+from ._driver import Error, LaunchError, LogicError, MemoryError, RuntimeError
 from ._memory import (
     DeviceAllocation,
     HostAllocation,

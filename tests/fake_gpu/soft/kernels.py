@@ -67,8 +67,6 @@ def launch(gpu: Gpu, module: Thing, name: str, parameters: bytes, grid: Size, bl
     gpu.call("launch", kernel=name, grid=grid, block=block, stream=stream.handle)
     if min(*grid, *block) < 1 or np.prod(block) > 1024 or max(grid[1:]) > 65535:
         raise Refused("CUDA_ERROR_INVALID_VALUE")
-    if not module.alive:
-        gpu.rule(f"{name} launched after its module was released")
     if len(parameters) != TASK.itemsize:
         gpu.rule(f"{name}: expected a Task of {TASK.itemsize} bytes, found {len(parameters)}")
     task = np.frombuffer(parameters, TASK)[0]

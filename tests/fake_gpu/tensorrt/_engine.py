@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 import weakref
 from collections.abc import Sequence
@@ -35,9 +36,15 @@ Shape = tuple[int, ...]
 ALIGNMENT = 256  # bytes, of a tensor's address: NvInferRuntime.h, setTensorAddress
 
 
+def _index(value: Any, function: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function}(): incompatible function arguments.") from None
+
+
 class ICudaEngine(Reporter):
-    num_aux_streams = 0
-    num_optimization_profiles = 1
+    num_aux_streams, num_layers, num_optimization_profiles = 0, 1, 1
     name = "Unnamed Network 0"
 
     def __init__(self, runtime: Runtime, told: dict[str, Any], network: Network) -> None:
@@ -89,11 +96,11 @@ class ICudaEngine(Reporter):
         return [Dims(shape) for shape in self._told["profile"].get(name, [self._shapes[name]] * 3)]
 
     def create_execution_context(self) -> IExecutionContext | None:
-        self.require_context("create_execution_context")
+        self._require_context("create_execution_context")
         try:
             gpu.call("create_execution_context", unsafe=True)
         except Refused as refused:
-            self.report(ErrorCodeTRT.FAILED_ALLOCATION, f"createExecutionContext: {refused.text}")
+            self._report(ErrorCodeTRT.FAILED_ALLOCATION, f"createExecutionContext: {refused.text}")
             return None
         return IExecutionContext(self)
 
@@ -105,6 +112,8 @@ class ICudaEngine(Reporter):
 
 
 class IExecutionContext(Reporter):
+    active_optimization_profile, debug_sync, persistent_cache_limit = 0, False, 0
+
     def __init__(self, engine: ICudaEngine) -> None:
         super().__init__(engine, engine.logger)
         self.engine, self.profiler, self.enqueue_emits_profile = engine, None, True
@@ -117,15 +126,16 @@ class IExecutionContext(Reporter):
         self._thing = gpu.add("execution context", uses=[engine._thing], addresses=self._addresses)
 
     def _fail(self, call: str, text: str) -> bool:
-        self.report(ErrorCodeTRT.INVALID_ARGUMENT, f"IExecutionContext::{call}: Error Code 3: API Usage Error ({text})")
+        self._report(
+            ErrorCodeTRT.INVALID_ARGUMENT, f"IExecutionContext::{call}: Error Code 3: API Usage Error ({text})"
+        )
         return False
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        if not isinstance(memory, (int, np.integer)):
-            raise TypeError("set_tensor_address(): incompatible function arguments.")
+        memory = _index(memory, "set_tensor_address")
         if name not in self._addresses:
             return self._fail("setTensorAddress", f"Given invalid tensor name: {name}")
-        self._addresses[name] = int(memory)
+        self._addresses[name] = memory
         return True
 
     def get_tensor_address(self, name: str) -> int:
@@ -171,16 +181,15 @@ class IExecutionContext(Reporter):
         return self.profiler is not None
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        if not isinstance(stream_handle, (int, np.integer)):
-            raise TypeError("execute_async_v3(): incompatible function arguments.")
-        self.require_context("execute_async_v3")
-        stream = gpu.streams.get(int(stream_handle))
+        handle = _index(stream_handle, "execute_async_v3")
+        self._require_context("execute_async_v3")
+        stream = gpu.streams.get(handle)
         if stream is None:
-            gpu.rule(f"execute_async_v3 on {stream_handle:#x}, which is no stream (any more)")
+            gpu.rule(f"execute_async_v3 on {handle:#x}, which is no stream (any more)")
         try:
             gpu.call("execute_async_v3", stream=stream.handle, shapes=dict(self._inputs))
         except Refused as refused:
-            self.report(ErrorCodeTRT.FAILED_EXECUTION, f"IExecutionContext::enqueueV3: {refused.text}")
+            self._report(ErrorCodeTRT.FAILED_EXECUTION, f"IExecutionContext::enqueueV3: {refused.text}")
             return False
         problem = self._problem(stream)
         if problem:

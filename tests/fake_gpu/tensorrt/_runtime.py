@@ -25,7 +25,7 @@ class Runtime(Reporter):
         if not isinstance(logger, ILogger):
             raise TypeError("__init__(): incompatible constructor arguments.")
         super().__init__(None, logger)
-        self.require_context("Runtime")
+        self._require_context("Runtime")
         try:
             gpu.call("Runtime")
         except Refused:
@@ -45,12 +45,12 @@ class Runtime(Reporter):
     @DLA_core.setter
     def DLA_core(self, core: int) -> None:
         if not 0 <= core < gpu.dla_cores:
-            self.report(ErrorCodeTRT.INVALID_ARGUMENT, f"Cannot set DLA core {core}, {gpu.dla_cores} available")
+            self._report(ErrorCodeTRT.INVALID_ARGUMENT, f"Cannot set DLA core {core}, {gpu.dla_cores} available")
             return
         self._dla_core = core
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
-        self.require_context("deserialize_cuda_engine")
+        self._require_context("deserialize_cuda_engine")
         plan = bytes(memoryview(serialized_engine))
         try:
             gpu.call("deserialize_cuda_engine", nbytes=len(plan), dla_core=self._dla_core)
@@ -58,7 +58,7 @@ class Runtime(Reporter):
             if problem:
                 raise Refused(problem)
         except Refused as refused:
-            self.report(ErrorCodeTRT.INTERNAL_ERROR, refused.text)
+            self._report(ErrorCodeTRT.INTERNAL_ERROR, refused.text)
             return None
         told, onnx = read_plan(plan)
         return ICudaEngine(self, told, network(onnx))

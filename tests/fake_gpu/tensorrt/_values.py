@@ -178,18 +178,18 @@ class Reporter:
             raise TypeError("error_recorder: incompatible function arguments.")
         self._own_recorder = recorder
 
-    def report(self, code: Any, text: str) -> None:
+    def _report(self, code: Any, text: str) -> None:
         if self.error_recorder is not None:
             called_back("report_error", self.error_recorder.report_error, code, text)
         called_back("log", self.logger.log, Severity.ERROR, text)
 
-    def require_context(self, call: str) -> None:
+    def _require_context(self, call: str) -> None:
         if not gpu.contexts:
             gpu.rule(f"{call}: no context is current")
 
     def __del__(self) -> None:
         thing = getattr(self, "_thing", None)
-        if thing is None or gpu.lost:
+        if thing is None or gpu.lost or gpu.over:
             return
         if not gpu.contexts:
             gpu.fault(f"{thing} destroyed where no context is current")
