@@ -52,6 +52,11 @@ ENTRY_POINTS = (
     "createNvOnnxParserRefitter_INTERNAL",
     "getNvOnnxParserVersion",
 )
+# every function answers with the error "no device", and this is what it means
+NO_GPU = """
+int cuGetErrorString(int code, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
+int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_NO_DEVICE"; return 0; }
+"""
 CUDA_ERROR_NO_DEVICE = 100
 
 # PyCUDA's own settings file; not optimised, because nothing ever runs it for long
@@ -74,7 +79,6 @@ def main() -> None:
     folder = parser.parse_args().folder.absolute()
     try:
         if not is_complete(folder):
-            print(f"making the GPU stand-ins in {folder} ...", file=sys.stderr)
             make(folder)
     except StandInsError as error:
         sys.exit(f"no GPU stand-ins: {error}")
@@ -89,6 +93,7 @@ def is_complete(folder: Path) -> bool:
 def make(folder: Path) -> None:
     """Fill the folder; what was in it is gone. Raises StandInsError."""
     _check_tools()
+    print(f"making the GPU stand-ins in {folder}, a minute or two ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with ThreadPoolExecutor(2) as threads:  # the compiler has one core, the downloads and stubs another
@@ -133,8 +138,8 @@ def make_pycuda(folder: Path) -> None:
     _pip("install", "--no-deps", "--target", work / "headers", *HEADERS)
     headers = [next(work.glob(f"headers/nvidia/*/include/{name}")) for name in ("cuda.h", "cudaProfiler.h")]
     names = sorted({name for path in headers for name in re.findall(r"\bcu[A-Z]\w+", path.read_text())})
-    source = "".join(f"int {name}(void) {{ return {CUDA_ERROR_NO_DEVICE}; }}\n" for name in names)
-    _compile_library(driver / "libcuda.so.1", source)
+    others = "".join(f"int {name}(void) {{ return {CUDA_ERROR_NO_DEVICE}; }}\n" for name in names if name not in NO_GPU)
+    _compile_library(driver / "libcuda.so.1", NO_GPU + others)
     (work / "libcuda.so").symlink_to(driver / "libcuda.so.1")
 
     fetch = ["download", "--no-deps", "--no-binary", "pycuda", "--no-build-isolation"]

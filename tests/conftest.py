@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+import gpu_stand_ins
 import hypothesis
 import numpy as np
 import onnx
@@ -38,6 +39,15 @@ def data() -> Path:
 def rtx() -> ModuleType:
     """TensorRT-RTX, which parses and builds networks without a GPU: the API of TensorRT 11."""
     return pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is for Linux on x86-64: extra dev")
+
+
+@pytest.fixture(scope="session")
+def stand_ins() -> Path:
+    """The folder that scripts/gpu_stand_ins.py has filled."""
+    folder = Path(os.environ.get("EDGEFACE_GPU_STAND_INS", gpu_stand_ins.FOLDER))
+    if not gpu_stand_ins.is_complete(folder):
+        pytest.skip(f"no GPU stand-ins in {folder}: python scripts/gpu_stand_ins.py")
+    return folder
 
 
 MakeOnnx = Callable[..., Path]
