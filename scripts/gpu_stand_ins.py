@@ -52,12 +52,18 @@ ENTRY_POINTS = (
     "createNvOnnxParserRefitter_INTERNAL",
     "getNvOnnxParserVersion",
 )
-# every function answers with the error "no device", and this is what it means
-NO_GPU = """
-int cuGetErrorString(int code, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
-int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_NO_DEVICE"; return 0; }
-"""
 CUDA_ERROR_NO_DEVICE = 100
+# what of the driver is more than that error: what the error is called, and, as CUDA 12.6 does, where functions are
+NO_GPU = f"""
+static int no_device(void) {{ return {CUDA_ERROR_NO_DEVICE}; }}
+int cuGetErrorString(int code, const char **text) {{ *text = "no CUDA-capable device is detected"; return 0; }}
+int cuGetErrorName(int code, const char **name) {{ *name = "CUDA_ERROR_NO_DEVICE"; return 0; }}
+int cuGetProcAddress_v2(const char *name, void **function, int since, unsigned long long flags, int *why_not) {{
+    *function = since <= 12060 ? no_device : 0;
+    if (why_not) *why_not = since > 12060;
+    return *function ? 0 : 500;
+}}
+"""
 
 # PyCUDA's own settings file; not optimised, because nothing ever runs it for long
 SITECONF = """

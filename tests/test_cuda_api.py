@@ -219,6 +219,14 @@ def test_pycuda_with_a_driver_that_finds_no_gpu(stand_ins: Path) -> None:
     assert done.stdout.strip() == "False cuInit failed: no CUDA-capable device is detected", done.stderr
 
 
+@pytest.mark.skipif(not (PACKAGE / "cuda" / "graph.py").exists(), reason="the GPU backend is not there yet")
+@pytest.mark.parametrize("version", CUDA_BINDINGS)
+def test_cuda_bindings_newer_than_the_driver(stand_ins: Path, version: str) -> None:
+    variables = environment(stand_ins / f"cuda-bindings-{version}", libraries=(stand_ins / "no-gpu",))
+    done = python("from edgeface.cuda.graph import Graph; Graph(0, bool)", variables)
+    assert done.stderr.splitlines()[-1] == "edgeface.cuda.graph.GraphError: CUDA error CUDA_ERROR_NO_DEVICE"
+
+
 @pytest.mark.skipif(not (PACKAGE / "cuda" / "memory.py").exists(), reason="the GPU backend is not there yet")
 @pytest.mark.parametrize(
     ("driver", "words"),
