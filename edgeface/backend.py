@@ -10,7 +10,7 @@ from functools import partial
 from importlib.util import find_spec
 
 from edgeface.config import Config
-from edgeface.errors import ConfigError, one_line
+from edgeface.errors import ConfigError, DeviceError, one_line
 from edgeface.model_card import Card
 from edgeface.seams import Engine, Glimpse, Source
 from edgeface.source_uri import SourceUri
@@ -61,8 +61,12 @@ def _open_gpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
     try:
         from edgeface.cuda.engine import open_engines
     except ImportError as error:
+        if "libcuda" in str(error):
+            why = f"no NVIDIA driver on this machine ({one_line(error)}); backend = 'cpu' does without"
+            raise DeviceError(why) from error
+        what = error.name if isinstance(error, ModuleNotFoundError) else one_line(error)
         how = "pip install 'edgeface[cuda]'; TensorRT comes with JetPack: docs/jetson.md"
-        raise ConfigError(f"the cuda backend lacks {error.name or one_line(error)}: {how}") from error
+        raise ConfigError(f"the cuda backend lacks {what}: {how}") from error
     cuda = config.cuda
     engines, glimpse, stream, facts = open_engines(
         networks,

@@ -37,12 +37,8 @@ def main() -> None:
     picture = np.random.default_rng(1).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
     faces = np.random.default_rng(2).uniform(100, 500, (FACES, 2)).astype(np.float32)
     faces = np.hstack([faces, faces + 160])
-    print(
-        f"{SIZE[0]}x{SIZE[1]}, detector at 640x640 and 128x128, landmarks of {FACES} faces; bytes a frame, all looks\n"
-    )
-    print(
-        "| frame | memory | frame's bytes | copied to the GPU | copied on it | copied back | launches | graphs | waits |"
-    )
+    print(f"{SIZE[0]}x{SIZE[1]}, two looks of the detector, landmarks of {FACES} faces: bytes and calls a frame\n")
+    print("| frame | memory | its bytes | copied to the GPU | copied on it | copied back | launches | graphs | waits |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         write_default_engines(Path(folder))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import re
 import socket
 from pathlib import Path
@@ -94,7 +93,7 @@ def address(uri: SourceUri) -> str:
         case "csi":
             return f"csi://{uri.target}"
         case "camera":
-            return f"v4l2://{os.path.realpath(uri.target)}"  # it knows /dev/videoN, but no links to it
+            return f"v4l2://{Path(uri.target).resolve()}"  # it knows /dev/videoN, but no links to it
         case "file":
             return f"file://{existing_file(uri.target)}"
         case _:

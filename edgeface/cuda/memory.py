@@ -6,16 +6,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pycuda.driver as cuda
 from numpy.typing import NDArray
 
 from edgeface.errors import ConfigError, DeviceError, DeviceLostError, one_line
-
-try:
-    import pycuda.driver as cuda
-except ModuleNotFoundError:
-    raise
-except ImportError as error:  # PyCUDA is there, what it loads is not
-    raise DeviceError(f"no NVIDIA driver on this machine ({one_line(error)}); backend = 'cpu' does without") from error
 
 
 class Gpu:
