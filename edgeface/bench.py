@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeface import __version__
-from edgeface.cli import add_pipeline_arguments, guarded, overrides, positive, write_texts
+from edgeface.arguments import add_pipeline_arguments, guarded, overrides, positive, write_texts
 from edgeface.config import Config, load_config
 from edgeface.errors import CameraError, ConfigError, EndOfStream
 from edgeface.parts import build

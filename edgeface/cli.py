@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeface import __version__, message
-from edgeface.errors import ConfigError, DeviceLostError, EdgefaceError, one_line
+from edgeface.arguments import (
+    add_network_arguments,
+    add_pipeline_arguments,
+    guarded,
+    overrides,
+    pixel_size,
+    positive,
+    whole_number,
+    write_texts,
+)
+from edgeface.errors import ConfigError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_pipeline_arguments(run)
     run.add_argument("--endpoint", metavar="URI", help="where to publish: ipc:///absolute/path or tcp://address:port")
     run.add_argument("--camera", metavar="NAME", help="the camera's name on the bus (default cam0)")
-    run.add_argument("--max-frames", type=_count, default=0, metavar="N", help="stop after N frames")
+    run.add_argument("--max-frames", type=whole_number, default=0, metavar="N", help="stop after N frames")
     run.set_defaults(verb_function=_run)
 
     listen = verbs.add_parser("listen", help="print messages, one JSON object a line")
     listen.add_argument("endpoint", nargs="?", metavar="ENDPOINT", help="default: where `edgeface run` publishes")
     listen.add_argument("--topic", choices=message.TOPICS, help="only this topic (default: all)")
-    listen.add_argument("--max-messages", type=_count, default=0, metavar="N", help="stop after N messages")
+    listen.add_argument("--max-messages", type=whole_number, default=0, metavar="N", help="stop after N messages")
     listen.set_defaults(verb_function=_listen)
 
     evaluate = verbs.add_parser("evaluate", help="how good is it, held against the truth")
@@ -42,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_pipeline_arguments(tracking)
     tracking.add_argument("--truth", type=Path, metavar="FILE", help="MOTChallenge text; the demo clip needs none")
     tracking.add_argument("--tracks", type=Path, metavar="FILE", help="MOTChallenge text: evaluate this, run nothing")
-    tracking.add_argument("--max-frames", type=_count, default=0, metavar="N", help="only the first N frames")
+    tracking.add_argument("--max-frames", type=whole_number, default=0, metavar="N", help="only the first N frames")
     tracking.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     tracking.add_argument("--write", type=Path, metavar="FILE", help="write the tracks there, as MOTChallenge text")
     tracking.add_argument("--write-truth", type=Path, metavar="FILE", help="write the truth of the run likewise")
@@ -73,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="default fp16")
     build.add_argument(
         "--input-size",
-        type=_size,
+        type=pixel_size,
         action="append",
         metavar="WxH",
         help="one engine for each (default: what the card looks with)",
@@ -81,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.add_argument(
         "--batch", type=positive, metavar="N", help="the most crops at once (default: 1 frame, 32 faces)"
     )
-    build.add_argument("--dla", type=_count, metavar="N", help="for DLA core N instead of the GPU")
+    build.add_argument("--dla", type=whole_number, metavar="N", help="for DLA core N instead of the GPU")
     build.add_argument("--engines", metavar="DIR", action="append", help="build into it (default: beside the card)")
     build.add_argument("--workspace-mb", type=positive, default=1024, metavar="N", help="memory to try with (1024)")
     build.add_argument("--runtime", metavar="NAME", help="another builder, for checks without the device")
@@ -89,72 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     build.set_defaults(verb_function=_build)
     return guarded(parser, arguments)
-
-
-def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that lay over the configuration file; `edgeface-bench` has them too."""
-    add_network_arguments(parser)
-    parser.add_argument(
-        "--source",
-        metavar="URI",
-        help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, csi://0, rtsp://..., http://..., gstreamer:PIPELINE, "
-        "scenario:NAME; cameras take ?width=1280&height=720&fps=30",
-    )
-    parser.add_argument(
-        "--keyframe-interval",
-        type=_interval,
-        metavar="N|adaptive",
-        help="look at every N-th frame, or when it is needed",
-    )
-
-
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of them that choose the networks."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
-    parser.add_argument("--landmarks", metavar="CARD|none", help="a landmark network, or none")
-    parser.add_argument("--backend", metavar="NAME", help="what runs the networks; see docs/configuration.md")
-    parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
-
-
-def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was given on the command line, in the configuration's shape."""
-    flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}
-    flags: dict[str, Any] = {key: value for key, value in flat.items() if value is not None}
-    for part in ("detector", "landmarks"):
-        if getattr(arguments, part) is not None:
-            flags[part] = {"card": getattr(arguments, part)}
-    if getattr(arguments, "keyframe_interval", None) is not None:
-        flags["tracker"] = {"keyframe_interval": arguments.keyframe_interval}
-    return flags
-
-
-def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    """Parse, run `verb_function`, turn every error into one line on stderr and an exit code."""
-    parsed = parser.parse_args(arguments)
-    verb_function: Callable[[argparse.Namespace], int] = parsed.verb_function
-    debug = getattr(parsed, "debug", False)
-    try:
-        return verb_function(parsed)
-    except EdgefaceError as error:
-        if debug:
-            raise
-        print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
-        if isinstance(error, DeviceLostError):  # whatever gives something back now may hang or abort
-            sys.stderr.flush()
-            os._exit(error.exit_code)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0  # asked to stop
-    except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if debug:
-            raise
-        print(f"{parser.prog}: {type(error).__name__}: {one_line(error)} (--debug shows where)", file=sys.stderr)
-        return 1
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -244,16 +186,6 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_texts(texts: Sequence[tuple[Path | None, str]]) -> None:
-    """Each text into its file, if it has one. Raises ConfigError."""
-    for path, text in texts:
-        if path is not None:
-            try:
-                path.write_text(text)
-            except OSError as error:
-                raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
 def _printable(value: Any) -> Any:
     """Landmarks as numbers, to a hundredth of a pixel, and other bytes as hexadecimal text: JSON has none."""
     if isinstance(value, bytes):
@@ -270,27 +202,3 @@ def _landmarks(value: Any) -> Any:
         return _printable(value)
     rounded = [[round(x, 2), round(y, 2)] for x, y in points]
     return {"n": len(points), "xy": rounded, "score": [round(score, 4) for score in scores]}
-
-
-def _interval(text: str) -> int | str:
-    return int(text) if text.removeprefix("-").isdecimal() else text
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, found {text!r}")
-    return int(width), int(height)
-
-
-def positive(text: str) -> int:
-    """The whole number above 0 of an argument."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
-    return int(text)

@@ -49,12 +49,12 @@ LAYERS = [
     {"multiscale", "pipeline", "backend"},
     {"networks"},
     {"parts"},
+    {"arguments"},
     {"daemon", "bench", "evaluate", "build"},
     {"cli"},
 ]
 EXCEPTIONS = {
     "client": {"message"},  # what subscribers import
-    "bench": {"cli"},  # two programs, one set of arguments
     "cli": {"client"},
 }
 DEVICE_WORDS = re.compile(r"cuda|tensorrt|jetson", re.IGNORECASE)

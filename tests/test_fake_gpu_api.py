@@ -129,7 +129,7 @@ def test_buffers_are_contiguous_and_writable_where_they_must_be(program: Program
     cuda, memory = program.cuda, program.tensors["input"]
     with pytest.raises(ValueError, match="not contiguous"):
         cuda.memcpy_htod(memory, np.zeros(8)[::2])
-    with pytest.raises((ValueError, BufferError), match="read-only"):
+    with pytest.raises(BufferError, match="not writable"):
         cuda.memcpy_dtoh(b"1234", memory)
     cuda.memcpy_htod(memory, b"1234")
     out = bytearray(4)
@@ -149,6 +149,9 @@ def test_events_know_when_they_were(program: Program) -> None:
         first.time_till(second)
     second.synchronize()
     assert first.time_till(second) == 0
+    stream = cuda.Stream(1)
+    first.record(stream)
+    del stream  # with an event on it, which is no work
 
 
 def test_what_functions_refuse(gpu: Any, program: Program) -> None:
@@ -159,7 +162,7 @@ def test_what_functions_refuse(gpu: Any, program: Program) -> None:
         program.crop(task, grid=(10, 24), block=(32, 8), stream=stream)
     with pytest.raises(TypeError, match="no tuple"):
         program.crop.prepare("P").prepared_async_call((10, 24), stream, task)
-    assert program.crop.prepare([np.float32, "112s", np.dtype("i4"), object])._format == "f112siP"
+    assert program.crop.prepare([np.float32, "112s", np.dtype("i4"), object]).arg_format == "f112siL"
     broken(gpu, "found 16", lambda: program.crop(program.tensors["input"], np.float64(1), stream=stream, **GRID))
 
 

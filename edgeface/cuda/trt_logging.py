@@ -41,6 +41,8 @@ class Recorder:
     def num_errors(self) -> int:
         return len(self._errors)
 
+    get_num_errors = num_errors  # TensorRT's C++ asks for this name, its documentation for the other
+
     def get_error_code(self, index: int) -> Any:
         return self._errors[index][0]
 

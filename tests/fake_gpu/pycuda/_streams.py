@@ -52,8 +52,9 @@ class Stream:
         with cleanup("stream", "cuStreamDestroy", self._context) as can:
             if can:
                 gpu.call("stream_destroy", stream=self.handle)
-                if self._queue.queue:
-                    gpu.fault(f"a stream is destroyed with {self._queue.queue[0].name} queued")
+                work = next((work for work in self._queue.queue if work.uses or work.needs), None)
+                if work is not None:
+                    gpu.fault(f"a stream is destroyed with {work.name} queued")
                 gpu.release(self._queue.thing, quiet=True)
                 self._queue.alive = False
                 del gpu.streams[self.handle]
@@ -65,8 +66,8 @@ def of(stream: Stream | None) -> Queue:
         return gpu.null
     if not isinstance(stream, Stream):
         raise TypeError(
-            "No registered converter was able to produce a C++ lvalue of type pycuda::stream from this Python object "
-            f"of type {type(stream).__name__}"
+            "No registered converter was able to extract a C++ reference to type pycuda::stream from this Python "
+            f"object of type {type(stream).__name__}"
         )
     return stream._queue
 
@@ -169,7 +170,7 @@ class Function:
         self._launch_kernel(given["grid"], given["block"], _packed(args), given["shared"], given["stream"])
 
     def prepare(self, arg_types: Any, texrefs: Any = None) -> Function:
-        self._format = "".join(_code(kind) for kind in arg_types)
+        self.arg_format = "".join(_code(kind) for kind in arg_types)
         return self
 
     def prepared_call(self, grid: Any, block: Any, *args: Any, shared_size: int = 0) -> None:
@@ -179,7 +180,7 @@ class Function:
         if not isinstance(block, tuple):
             raise ArgumentError("a block that is no tuple: deprecated since PyCUDA 2011.1")
         args = tuple(bytes(a) if isinstance(a, (np.void, np.ndarray, memoryview)) else a for a in args)
-        self._launch_kernel(grid, block, struct.pack(self._format, *args), shared_size, stream)
+        self._launch_kernel(grid, block, struct.pack(self.arg_format, *args), shared_size, stream)
 
     def _launch_kernel(self, grid: Any, block: Any, parameters: bytes, shared: int, stream: Stream | None) -> None:
         sizes = []
@@ -200,7 +201,7 @@ def _code(kind: Any) -> str:
         return f"{kind.itemsize}s"
     if isinstance(kind, np.dtype) or (isinstance(kind, type) and issubclass(kind, np.number)):
         return np.dtype(kind).char
-    return "P"
+    return np.dtype(np.uintp).char
 
 
 def _packed(args: Any) -> bytes:

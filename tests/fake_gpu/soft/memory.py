@@ -108,7 +108,7 @@ def buffer_of(thing: Any, writable: bool = False) -> tuple[int, int]:
     """The address and length of a contiguous buffer. Raises what Python does for what is none."""
     view = memoryview(thing)
     if writable and view.readonly:
-        raise ValueError("buffer source array is read-only")
+        raise BufferError("Object is not writable.")
     if not view.contiguous:
         raise ValueError("ndarray is not contiguous")
     array = thing if isinstance(thing, np.ndarray) else np.frombuffer(view, np.uint8) if view.nbytes else np.empty(0)

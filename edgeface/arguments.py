@@ -1,0 +1,114 @@
+"""What the programs share: arguments, errors -> exit codes, files to write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeface.errors import ConfigError, DeviceLostError, EdgefaceError, one_line
+
+
+def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that lay over the configuration file; `edgeface-bench` has them too."""
+    add_network_arguments(parser)
+    parser.add_argument(
+        "--source",
+        metavar="URI",
+        help="demo:, a file, images:GLOB, 0, v4l2:///dev/video0, csi://0, rtsp://..., http://..., gstreamer:PIPELINE, "
+        "scenario:NAME; cameras take ?width=1280&height=720&fps=30",
+    )
+    parser.add_argument(
+        "--keyframe-interval",
+        type=_interval,
+        metavar="N|adaptive",
+        help="look at every N-th frame, or when it is needed",
+    )
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of them that choose the networks."""
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    parser.add_argument("--detector", metavar="CARD", help="a network's name, or the path of its card")
+    parser.add_argument("--landmarks", metavar="CARD|none", help="a landmark network, or none")
+    parser.add_argument("--backend", metavar="NAME", help="what runs the networks; see docs/configuration.md")
+    parser.add_argument("--engines", metavar="DIR", action="append", help="one more folder with networks")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given on the command line, in the configuration's shape."""
+    flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}
+    flags: dict[str, Any] = {key: value for key, value in flat.items() if value is not None}
+    for part in ("detector", "landmarks"):
+        if getattr(arguments, part) is not None:
+            flags[part] = {"card": getattr(arguments, part)}
+    if getattr(arguments, "keyframe_interval", None) is not None:
+        flags["tracker"] = {"keyframe_interval": arguments.keyframe_interval}
+    return flags
+
+
+def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Parse, run `verb_function`, turn every error into one line on stderr and an exit code."""
+    parsed = parser.parse_args(arguments)
+    verb_function: Callable[[argparse.Namespace], int] = parsed.verb_function
+    debug = getattr(parsed, "debug", False)
+    try:
+        return verb_function(parsed)
+    except EdgefaceError as error:
+        if debug:
+            raise
+        print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
+        if isinstance(error, DeviceLostError):  # whatever gives something back now may hang or abort
+            sys.stderr.flush()
+            os._exit(error.exit_code)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0  # asked to stop
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(f"{parser.prog}: {type(error).__name__}: {one_line(error)} (--debug shows where)", file=sys.stderr)
+        return 1
+
+
+def write_texts(texts: Sequence[tuple[Path | None, str]]) -> None:
+    """Each text into its file, if it has one. Raises ConfigError."""
+    for path, text in texts:
+        if path is not None:
+            try:
+                path.write_text(text)
+            except OSError as error:
+                raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _interval(text: str) -> int | str:
+    return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def pixel_size(text: str) -> tuple[int, int]:
+    """Width and height of an argument WxH."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, found {text!r}")
+    return int(width), int(height)
+
+
+def positive(text: str) -> int:
+    """The whole number above 0 of an argument."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """The whole number from 0 on of an argument."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
+    return int(text)
