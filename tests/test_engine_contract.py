@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from conftest import ROOT, scrfd_outputs
 from fakes import FakeEngine, frame
+from gpu_kit import opener, write_default_engines
 from onnx import TensorProto, helper
 
 from edgeface.boxes import letterbox
@@ -28,14 +30,20 @@ def open_cpu(card: str, input_size: tuple[int, int] | None = None, threads: int 
     return open_engine(find_card(card), input_size, threads=threads, spinning=False)
 
 
-@pytest.fixture(params=["cpu", "fake"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "cpu":
-        opened: Engine = open_cpu("edgeface-detector")
-    else:
-        opened = FakeEngine(scrfd_outputs(640, anchors=1), (640, 640))
-    yield opened
-    opened.close()
+@pytest.fixture(params=["cpu", "cuda", "fake"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        if request.param == "cpu":
+            opened: Engine = open_cpu("edgeface-detector")
+            stack.callback(opened.close)
+        elif request.param == "cuda":
+            request.getfixturevalue("gpu")
+            write_default_engines(tmp_path, looks=[(640, 640)])
+            (opened,), *_ = opener(tmp_path, stack)((find_card("edgeface-detector"), None))
+        else:
+            opened = FakeEngine(scrfd_outputs(640, anchors=1), (640, 640))
+            stack.callback(opened.close)
+        yield opened
 
 
 def test_it_says_what_it_is(engine: Engine) -> None:
