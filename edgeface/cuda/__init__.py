@@ -1,1 +1,1 @@
-"""The GPU backend: its kernels, compiled; nothing loads them yet."""
+"""The GPU backend: PyCUDA for memory and kernels, TensorRT for networks, jetson-utils for cameras."""
