@@ -98,7 +98,7 @@ def measure(config: Config, frames: int, warm_up: int) -> dict[str, Any]:
     publish_ns: list[int] = []
     faces: list[int] = []
     with ExitStack() as stack:
-        stack.callback(parts.close)
+        stack.enter_context(parts)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeface-bench-"))
         publisher = ZmqPublisher(f"ipc://{folder}/bench.ipc", config.camera, source.expected_hz)
         stack.callback(publisher.close)

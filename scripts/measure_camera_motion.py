@@ -8,8 +8,6 @@ the truth moves with it. Every picture is looked at once, and each run of the pi
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import cv2
 import numpy as np
 
@@ -70,7 +68,7 @@ def main() -> None:
 
 def pictures() -> list[Frame]:
     """The bundled clip's frames."""
-    with closing(build(load_config(None, {"source": "demo:?pace=0"}))) as parts:
+    with build(load_config(None, {"source": "demo:?pace=0"})) as parts:
         return list(frames_of(parts.source, 0))
 
 
@@ -86,7 +84,7 @@ def moved(frames: list[Frame], way: F64) -> list[Frame]:
 
 def measure(frames: list[Frame], way: F64) -> list[list[tuple[float, float]]]:
     """HOTA and IDF1 for each interval, without camera_moves and with it."""
-    with closing(build(load_config(None, {}))) as parts:
+    with build(load_config(None, {})) as parts:
         detector: Detector = Found([parts.pipeline.detector.detect(frame) for frame in frames])
     known = truth_for(parse_source("demo:"), 0)
     xyxy = known.boxes.xyxy + np.tile(way, 2)[known.boxes.frame - 1]
@@ -96,7 +94,7 @@ def measure(frames: list[Frame], way: F64) -> list[list[tuple[float, float]]]:
         column = []
         for interval in INTERVALS:
             tracker = {"keyframe_interval": interval, "camera_moves": camera_moves}
-            with closing(build(load_config(None, {"tracker": tracker, "landmarks": {"card": "none"}}))) as parts:
+            with build(load_config(None, {"tracker": tracker, "landmarks": {"card": "none"}})) as parts:
                 parts.pipeline.detector = detector
                 report = figures(truth, follow(Clip(frames), parts.pipeline, 0).tracks)
             column.append((report["hota"], report["idf1"]))

@@ -16,7 +16,6 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +216,7 @@ def _demo_config(interval: str) -> Config:
 def _frames_a_second(config: Config, frames: int) -> float:
     """Of the pipeline's steps alone, without reading the clip."""
     steps: list[float] = []
-    with closing(build(config)) as parts:
+    with build(config) as parts:
         for frame in frames_of(parts.source, frames):
             before = time.perf_counter()
             parts.pipeline.step(frame)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,7 +53,7 @@ def _demo(frames: int) -> Film:
     truth = truth_for(parse_source(_DEMO_SOURCE), frames)
     found: list[F32] = []
     size = 0, 0
-    with closing(build(config)) as parts:
+    with build(config) as parts:
         for frame in frames_of(parts.source, frames):
             size = frame.width, frame.height
             seen = parts.pipeline.detector.detect(frame)

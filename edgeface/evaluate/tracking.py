@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -69,7 +68,7 @@ def of_run(config: Config, truth_path: Path | None, max_frames: int) -> tuple[Re
     if uri.loop or (isinstance(uri, SourceUri) and uri.live):
         raise ConfigError(f"source {config.source!r}: expected one that ends, with the same frames at every run")
     truth = truth_for(uri, max_frames) if truth_path is None else _all_count(read_truth(truth_path))
-    with closing(build(msgspec.structs.replace(config, source=unpaced(config.source)))) as parts:
+    with build(msgspec.structs.replace(config, source=unpaced(config.source))) as parts:
         run = follow(parts.source, parts.pipeline, max_frames)
     last = int(np.max(truth.boxes.frame, initial=0))
     if run.frames < last and run.frames != max_frames:
