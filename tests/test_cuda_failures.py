@@ -190,6 +190,8 @@ def test_an_enqueue_that_tensorrt_refuses_loses_the_gpu_too(gpu: Any, tmp_path: 
         engine.infer(PICTURE, FACES)
     assert engine._gpu.lost
     engine._gpu.lost = False  # it is not in truth: let the test give all back
+    with engine._gpu:
+        engine._gpu.synchronize()
 
 
 def test_out_of_memory_for_a_larger_frame_is_an_error_of_its_own(gpu: Any, tmp_path: Path, opened: Open) -> None:
