@@ -18,7 +18,7 @@ from edgeface.boxes import iou, letterbox
 from edgeface.config import load_config
 from edgeface.cpu.crop import glimpse as cpu_glimpse
 from edgeface.cpu.engine import open_engine as open_cpu
-from edgeface.errors import ConfigError
+from edgeface.errors import ConfigError, DeviceLostError
 from edgeface.model_card import find_card
 from edgeface.networks import make_detector, make_landmarker
 from edgeface.values import Detections, Frame, Landmarks
@@ -243,6 +243,19 @@ def test_without_a_graph_layers_are_enqueued_and_it_is_said(
     assert "no CUDA graph" in caplog.text
     assert "STREAM_CAPTURE_UNSUPPORTED" in caplog.text
     assert_same(found_by(engine, host_frame(picture)), found_by_the_cpu(SIZE, host_frame(picture)), pixels=0.5)
+
+
+def test_why_tensorrt_is_not_captured_is_said_then_and_not_later(
+    gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_soft_engine(tmp_path, DETECTOR, SIZE)
+    gpu.fail("execute_async_v3", at=2, error="CUDA_ERROR_NOT_SUPPORTED")
+    (engine,), *_ = opened((DETECTOR, SIZE))
+    assert "TensorRT does not enqueue it: IExecutionContext::enqueueV3" in caplog.text
+    gpu.fail("execute_async_v3", error="CUDA_ERROR_INVALID_VALUE")
+    with pytest.raises(DeviceLostError, match=r"TensorRT cannot run it: [^;]*invalid argument$"):
+        engine.infer(host_frame(picture), letterbox((640, 360), SIZE))
+    gpu.lost = "by TensorRT's word"  # nothing is given back
 
 
 # --- where it runs

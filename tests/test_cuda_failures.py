@@ -51,7 +51,11 @@ def test_all_is_given_back_in_order(gpu: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("integrated", [True, False])
 @pytest.mark.parametrize(
-    "call", ["mem_alloc", "pagelocked_empty", "deserialize_cuda_engine", "create_execution_context"]
+    "call",
+    [
+        *("stream_create", "get_function", "mem_alloc", "pagelocked_empty", "get_device_pointer", "synchronize"),
+        *("deserialize_cuda_engine", "create_execution_context"),
+    ],
 )
 def test_out_of_memory_at_load_says_so_and_takes_nothing_with_it(
     gpu: Any, tmp_path: Path, call: str, integrated: bool
@@ -60,7 +64,8 @@ def test_out_of_memory_at_load_says_so_and_takes_nothing_with_it(
     write_default_engines(tmp_path)
     with ExitStack() as stack:
         opener(tmp_path, stack)((DETECTOR, SIZE), (LANDMARKS, None))
-    for at in range(1, gpu.count(call) + 1):
+        calls = gpu.count(call)
+    for at in range(1, calls + 1):
         gpu.fail(call)
         gpu._faults[-1].at = at
         with ExitStack() as stack, pytest.raises(DeviceError, match=r"(?i)out.?of.?memory") as raised:
@@ -69,6 +74,20 @@ def test_out_of_memory_at_load_says_so_and_takes_nothing_with_it(
         assert raised.value.exit_code == 1
         assert given_back(gpu)
         gpu._faults.clear()
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["stream_create", "get_function", "mem_alloc", "create_execution_context", "synchronize", "execute_async_v3"],
+)
+def test_a_gpu_that_is_lost_at_load_is_not_touched_any_more(gpu: Any, tmp_path: Path, call: str) -> None:
+    write_default_engines(tmp_path)
+    gpu.fail(call, error="CUDA_ERROR_ILLEGAL_ADDRESS")
+    with ExitStack() as stack, pytest.raises(DeviceLostError, match=r"^Orin: CUDA error: .*illegal memory access"):
+        opener(tmp_path, stack)((DETECTOR, SIZE))
+    given = ("mem_free", "pagelocked_free", "module_unload", "stream_destroy", "detach")
+    assert [gpu.count(name) for name in given] == [0] * len(given)
+    assert "execution context" not in gpu.released
 
 
 def test_out_of_memory_in_tensorrt_says_how_much_there_is(gpu: Any, tmp_path: Path, opened: Open) -> None:
@@ -168,18 +187,46 @@ def test_an_engine_that_the_card_does_not_describe(
 # --- in mid-run
 
 
-@pytest.mark.parametrize("call", ["launch", "cuGraphLaunch", "synchronize"])
-def test_a_cuda_error_in_mid_run_is_named_and_nothing_is_touched_any_more(gpu: Any, tmp_path: Path, call: str) -> None:
+@pytest.mark.parametrize("error", ["CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_INVALID_VALUE"])
+@pytest.mark.parametrize("call", ["push", "launch", "cuGraphLaunch", "synchronize", "pop"])
+def test_a_cuda_error_in_mid_run_is_named_and_nothing_is_touched_any_more(
+    gpu: Any, tmp_path: Path, call: str, error: str
+) -> None:
     write_default_engines(tmp_path)
     with ExitStack() as stack:
         engines, *_ = opener(tmp_path, stack)((DETECTOR, SIZE), (LANDMARKS, None))
         engines[0].infer(PICTURE, WHOLE)
-        gpu.fail(call, error="CUDA_ERROR_ILLEGAL_ADDRESS")
-        with pytest.raises(DeviceLostError, match=r"(?i)^Orin: .*illegal.*address|an illegal memory access") as raised:
+        gpu.fail(call, error=error)
+        with pytest.raises(
+            DeviceLostError, match=r"^(Orin: )?CUDA error.*(illegal memory|invalid arg|INVALID)"
+        ) as raised:
             engines[0].infer(PICTURE, WHOLE)
         assert raised.value.exit_code == 1
         gpu.log.clear()
     assert gpu.log == []
+    gpu.lost = gpu.lost or "by CUDA's word"  # nothing is given back
+    gpu.contexts.clear()
+
+
+def test_an_error_that_cuda_repeats_is_named_as_it_was_first(gpu: Any, tmp_path: Path, opened: Open) -> None:
+    write_default_engines(tmp_path)
+    (engine,), *_ = opened((DETECTOR, SIZE))
+    gpu.fail("synchronize", error="CUDA_ERROR_INVALID_VALUE")
+    gpu.fail("pop", error="CUDA_ERROR_LAUNCH_FAILED")
+    with pytest.raises(DeviceLostError, match=r"^Orin: CUDA error: cuStreamSynchronize failed: invalid argument$"):
+        engine.infer(PICTURE, WHOLE)
+    gpu.contexts.clear()
+
+
+def test_out_of_memory_in_mid_run_gives_all_back(gpu: Any, tmp_path: Path) -> None:
+    write_default_engines(tmp_path)
+    with ExitStack() as stack:
+        (engine,), *_ = opener(tmp_path, stack)((DETECTOR, SIZE))
+        gpu.fail("launch")
+        with pytest.raises(DeviceError, match="out of memory") as raised:
+            engine.infer(PICTURE, WHOLE)
+    assert type(raised.value) is DeviceError
+    assert given_back(gpu)  # though the error still knows where it was
 
 
 def test_an_enqueue_that_tensorrt_refuses_loses_the_gpu_too(gpu: Any, tmp_path: Path, opened: Open) -> None:
@@ -202,6 +249,7 @@ def test_out_of_memory_for_a_larger_frame_is_an_error_of_its_own(gpu: Any, tmp_p
     larger = host_frame(np.zeros((900, 1600, 3), np.uint8))
     with pytest.raises(DeviceError, match="out of memory"):
         engine.infer(larger, letterbox((1600, 900), SIZE))
+    engine.infer(PICTURE, WHOLE)  # which lay in the buffer that went
     engine.infer(larger, letterbox((1600, 900), SIZE))
 
 
@@ -210,9 +258,12 @@ def test_a_frame_of_a_format_that_the_kernel_does_not_read(gpu: Any, tmp_path: P
     from edgeface.cuda.picture import Picture
     from edgeface.values import Frame
 
+    gpu.integrated = False
     write_default_engines(tmp_path)
     (engine,), *_ = opened((DETECTOR, SIZE))
+    gpu.log.clear()
     for pixels in (PICTURE.pixels, Picture(4096, 160, 160 * 90)):
         with pytest.raises(EngineError, match=f"the GPU backend expects .*frames of .*bgr8.*, found {form}"):
             engine.infer(Frame(0, 0, 160, 90, form, pixels), WHOLE)
+    assert gpu.count("memcpy_htod_async") == 0  # nothing is left on the stream
     engine.infer(PICTURE, WHOLE)

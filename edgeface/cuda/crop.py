@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pycuda.driver as cuda
@@ -43,9 +43,11 @@ class Kernels:
         else:
             raise DeviceError(f"{gpu.name}: no kernel can be loaded ({'; '.join(refusals)})")
         self._gpu = gpu
-        self._functions = {name: self._module.get_function(name) for name in ("crop", "glimpse")}
-        for function in self._functions.values():
-            function.prepare([f"{_TASK.size}s"])
+        self._functions: dict[str, Any] = {}
+        gpu.resources.callback(self._unload)
+        for name in ("crop", "glimpse"):
+            self._functions[name] = self._module.get_function(name)
+            self._functions[name].prepare([f"{_TASK.size}s"])
 
     def cropper(self, spec: Input, size: tuple[int, int], *, half: bool) -> Launch:
         """What fills a tensor of `size` (width, height) as the card's `spec` says; `half`: float16."""
@@ -83,8 +85,8 @@ class Kernels:
 
         return launch
 
-    def close(self) -> None:
-        """Unloads the module, whoever still has what launches its functions."""
+    def _unload(self) -> None:
+        """Whoever still has what launches the functions."""
         self._functions.clear()
         del self._module
 
@@ -101,15 +103,17 @@ class FrameMemory:
         self._copy: Any = None  # of captured frames
         self._copy_size = 0
         self._frame: Frame | None = None  # the last one, and where it is
-        self._picture: Picture | None = None
+        self._picture: Any = None
+        gpu.resources.callback(self._free)
 
     def picture(self, frame: Frame) -> Picture:
         """The frame for the kernels, brought there once; valid until the next frame. Raises EngineError."""
-        if frame is not self._frame or self._picture is None:
+        if frame is not self._frame:
+            self._frame = None  # should this fail, the last one may be gone already
             captured = type(frame.pixels) is Picture
             self._picture = self._captured(frame) if captured else self._uploaded(frame)
             self._frame = frame
-        return self._picture
+        return cast(Picture, self._picture)
 
     def _captured(self, frame: Frame) -> Picture:
         picture: Picture = frame.pixels
@@ -148,11 +152,10 @@ class FrameMemory:
             self._staging.free()
             self._staging = None
 
-    def close(self) -> None:
+    def _free(self) -> None:
         self._free_staging()
         if self._copy is not None:
             self._copy.free()
-            self._copy = None
         self._frame = self._picture = None
 
 
@@ -163,6 +166,7 @@ class GpuGlimpse:
         self._gpu, self._frames = gpu, frames
         self._launch = kernels.glimpser()
         self._grey = Shared(gpu, _GLIMPSE[::-1], np.uint8, mapped=gpu.integrated)
+        gpu.resources.callback(self._grey.free)
 
     def __call__(self, frame: Frame) -> U8:
         """Raises EngineError."""
@@ -172,6 +176,3 @@ class GpuGlimpse:
             self._gpu.synchronize()
         grey: U8 = self._grey.host.copy()
         return grey
-
-    def close(self) -> None:
-        self._grey.free()

@@ -42,21 +42,21 @@ class TensorrtEngine:
         graph: bool,
         dla_core: int | None,
     ) -> None:
-        """`graph`: replay a fixed batch from a CUDA graph. Raises EngineError, DeviceError, ConfigError."""
+        """`graph`: replay a fixed batch from a CUDA graph. Only inside `with gpu:`.
+
+        Raises EngineError, DeviceError, ConfigError.
+        """
         self.input_size = plan.passport.input_size
         self.precision: str = plan.passport.precision
         self._gpu, self._frames, self._spec = gpu, frames, card.input
         self._seen: tuple[Frame, F32] | None = None  # of the last call
         width, height = self.input_size
-        with gpu, ExitStack() as stack:
-            buffers = stack.enter_context(ExitStack())  # freed after what uses them
-            self._network = Network(gpu, plan, (card.input.channels, height, width), dla_core)
-            stack.callback(self._network.close)
-            self._crops = Shared(gpu, (self._network.batch, 4), np.float32, mapped=gpu.integrated)
-            buffers.callback(self._crops.free)
-            self._launch = kernels.cropper(card.input, self.input_size, half=self._network.dtype == np.float16)
-            self._warm_up(graph)
-            self._resources = stack.pop_all()
+        self._resources = gpu.resources.enter_context(ExitStack())
+        self._network = Network(gpu, plan, (card.input.channels, height, width), dla_core, self._resources)
+        self._crops = Shared(gpu, (self._network.batch, 4), np.float32, mapped=gpu.integrated)
+        self._resources.callback(self._crops.free)
+        self._launch = kernels.cropper(card.input, self.input_size, half=self._network.dtype == np.float16)
+        self._warm_up(graph)
         self.outputs: Mapping[str, tuple[int, ...]] = {
             name: (len(shared.host) // self._network.batch, *shared.host.shape[1:])
             for name, shared in self._network.outputs.items()
@@ -90,10 +90,10 @@ class TensorrtEngine:
 
     def crop(self, frame: Frame, crops: F32) -> None:
         """Enqueue the crop kernel, for no more crops than a batch."""
+        picture = self._frames.picture(frame)
         part = self._crops.host[: len(crops)]
         part[:] = crops
         self._crops.to_gpu(part)
-        picture = self._frames.picture(frame)
         self._launch(picture, frame, self._crops.address, self._network.tensor, len(crops))
 
     def run(self, count: int) -> Mapping[str, NDArray[Any]]:
@@ -148,29 +148,14 @@ def open_engines(
     for plan in plans:
         check_device(plan, gpu.compute_capability, gpu.name)
     mapped = gpu.integrated if frame_memory == "auto" else frame_memory == "mapped"
-    gpu.open()
-    resources = ExitStack()
-    stack.callback(_close, gpu, resources)
-    with gpu:
-        kernels = Kernels(gpu)
-        resources.callback(kernels.close)
-        frames = FrameMemory(gpu, mapped=mapped)
-        resources.callback(frames.close)
-        glimpse = GpuGlimpse(gpu, kernels, frames)
-        resources.callback(glimpse.close)
+    gpu.open(stack)
     engines = []
-    for plan, (card, _) in zip(plans, networks, strict=True):
-        core = dla_core if card.task == "detect" else None
-        engines.append(TensorrtEngine(gpu, kernels, frames, plan, card, graph=graph, dla_core=core))
-        resources.callback(engines[-1].close)
+    with gpu:
+        kernels, frames = Kernels(gpu), FrameMemory(gpu, mapped=mapped)
+        glimpse = GpuGlimpse(gpu, kernels, frames)
+        for plan, (card, _) in zip(plans, networks, strict=True):
+            core = dla_core if card.task == "detect" else None
+            engines.append(TensorrtEngine(gpu, kernels, frames, plan, card, graph=graph, dla_core=core))
     facts = {"gpu": gpu.name, "tensorrt": trt.__version__, "frame_memory": "mapped" if mapped else "device"}
     log.info("TensorRT %(tensorrt)s on %(gpu)s, kernels read frames in %(frame_memory)s memory", facts)
     return engines, glimpse, gpu.stream.handle, facts
-
-
-def _close(gpu: Gpu, resources: ExitStack) -> None:
-    """Give all back, unless the GPU is lost: then only the end of the process can."""
-    if not gpu.lost:
-        with gpu:
-            resources.close()
-        gpu.close()

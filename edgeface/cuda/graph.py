@@ -7,7 +7,7 @@ from typing import Any
 
 from cuda.bindings import driver
 
-from edgeface.errors import EdgefaceError
+from edgeface.errors import DeviceLostError, EdgefaceError
 
 
 class GraphError(EdgefaceError):
@@ -39,15 +39,15 @@ class Graph:
             raise GraphError("TensorRT does not enqueue it")
 
     def launch(self) -> None:
-        """Put the work on the stream again. Raises GraphError."""
-        _check(driver.cuGraphLaunch(self._executable, self._stream)[0])
+        """Put the work on the stream again. Raises DeviceLostError."""
+        _check(driver.cuGraphLaunch(self._executable, self._stream)[0], DeviceLostError)
 
     def close(self) -> None:
-        """Before what was captured is closed."""
-        _check(driver.cuGraphExecDestroy(self._executable)[0])
+        """Before what was captured is closed. Raises DeviceLostError."""
+        _check(driver.cuGraphExecDestroy(self._executable)[0], DeviceLostError)
 
 
-def _check(code: Any) -> None:
-    """Raises GraphError with the name of any code but success."""
+def _check(code: Any, kind: type[EdgefaceError] = GraphError) -> None:
+    """Raises an error of this kind with the name of any code but success."""
     if code != driver.CUresult.CUDA_SUCCESS:
-        raise GraphError(f"CUDA error {code.name}")
+        raise kind(f"CUDA error {code.name}")

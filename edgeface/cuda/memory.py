@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -17,8 +19,8 @@ class Gpu:
 
     The context is current only inside `with gpu:`, in any thread, and may be nested: so no thread ends with one, which
     PyCUDA answers with abort(). There, CUDA's errors become ours: DeviceError when memory is short, else
-    DeviceLostError; from then on `lost` is true and nothing of the GPU may be touched, not even freed. Raises
-    DeviceError and ConfigError.
+    DeviceLostError; from then on `lost` is true and nothing of the GPU may be touched, not even freed. `resources` are
+    given back at the end, the last one first, unless the GPU is lost. Raises DeviceError and ConfigError.
     """
 
     def __init__(self, number: int) -> None:
@@ -39,43 +41,54 @@ class Gpu:
             and self._device.get_attribute(attribute.CAN_MAP_HOST_MEMORY)
         )
         self.lost = False
+        self.resources = ExitStack()
         self._context: Any = None
 
-    def open(self) -> None:
-        """Start CUDA on the device. Raises DeviceError."""
+    def open(self, stack: ExitStack) -> None:
+        """Start CUDA on the device, until `stack` is closed. Raises DeviceError."""
         try:
             self._context = self._device.retain_primary_context()
         except cuda.Error as error:
             raise DeviceError(f"{self.name}: CUDA cannot start: {one_line(error)}") from error
+        stack.callback(self._close)
         with self:
             self.stream = cuda.Stream()  # in order with the default stream, which others use
+            self.resources.callback(delattr, self, "stream")
 
     def __enter__(self) -> None:
-        self._context.push()
+        try:
+            self._context.push()
+        except cuda.Error as error:
+            raise self._failed(error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        traceback.clear_frames(trace)  # or the error would keep what they name beyond its release
+        self.lost = self.lost or isinstance(error, DeviceLostError)
         try:
             cuda.Context.pop()
-        except cuda.Error:
-            if error is None:
-                raise
-        self.lost = self.lost or isinstance(error, DeviceLostError)
+        except cuda.Error as stuck:  # a thread that ends with it aborts
+            raise self._failed(error if isinstance(error, cuda.Error) else stuck) from stuck
         if isinstance(error, cuda.MemoryError):
             raise DeviceError(f"{self.name}: out of memory: {one_line(error)}") from error
         if isinstance(error, cuda.Error):
-            self.lost = True
-            raise DeviceLostError(f"{self.name}: CUDA error: {one_line(error)}") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: cuda.Error) -> DeviceLostError:
+        self.lost = True
+        return DeviceLostError(f"{self.name}: CUDA error: {one_line(error)}")
 
     def synchronize(self) -> None:
         """Wait until all work on the stream is done."""
         self.stream.synchronize()
 
-    def close(self) -> None:
-        """After everything else on the GPU is closed."""
+    def _close(self) -> None:
+        if self.lost:
+            return  # only the end of the process gives anything back
         with self:
-            del self.stream
+            cuda.Context.synchronize()  # what failed half-way may have left work that uses the resources
+            self.resources.close()
         self._context.detach()
 
 
@@ -93,10 +106,10 @@ class Shared:
         self._pinned: Any = self.host.base
         try:
             self._device = None if mapped else cuda.mem_alloc(self.host.nbytes)
+            self.address = int(self._pinned.get_device_pointer() if self._device is None else self._device)
         except cuda.Error:
             self._pinned.free()
             raise
-        self.address = int(self._pinned.get_device_pointer()) if self._device is None else int(self._device)
 
     def to_gpu(self, part: NDArray[Any]) -> None:
         """The GPU shall have `part`, the host's first so many rows, before what is enqueued next."""

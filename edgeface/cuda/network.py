@@ -10,7 +10,7 @@ import pycuda.driver as cuda
 import tensorrt as trt
 from numpy.typing import NDArray
 
-from edgeface.cuda.graph import Graph
+from edgeface.cuda.graph import Graph, GraphError
 from edgeface.cuda.memory import Gpu, Shared
 from edgeface.cuda.plan import Plan
 from edgeface.cuda.trt_logging import reporting
@@ -22,21 +22,25 @@ _TYPES: dict[Any, np.dtype[Any]] = {trt.DataType.FLOAT: np.dtype(np.float32), tr
 class Network:
     """A loaded plan that runs batches on the GPU's stream: fill `tensor`, then `run`. Only inside `with gpu:`."""
 
-    def __init__(self, gpu: Gpu, plan: Plan, input_shape: tuple[int, int, int], dla_core: int | None) -> None:
-        """`input_shape`: channels, height, width that it must have. Raises EngineError, DeviceError, ConfigError."""
-        self._gpu, self._plan = gpu, plan
+    def __init__(
+        self, gpu: Gpu, plan: Plan, input_shape: tuple[int, int, int], dla_core: int | None, resources: ExitStack
+    ) -> None:
+        """`input_shape`: channels, height, width that it must have; `resources` gives back all that this takes.
+
+        Raises EngineError, DeviceError, ConfigError.
+        """
+        self._gpu, self._path, self._rebuild = gpu, plan.path, plan.rebuild  # not its bytes, which are many
         self._recorder = reporting(trt).recorder()
         self._graph: Graph | None = None
-        with ExitStack() as stack:
-            self._buffers = stack.enter_context(ExitStack())  # freed after all that uses them
-            self._load(stack, dla_core)
-            self._bind_input(input_shape)
-            self._bind_outputs()
-            self._resources = stack.pop_all()
+        self._resources = resources
+        self._buffers = resources.enter_context(ExitStack())  # freed after all that uses them
+        self._load(plan.data, dla_core)
+        self._bind_input(input_shape)
+        self._bind_outputs()
 
-    def _load(self, stack: ExitStack, dla_core: int | None) -> None:
+    def _load(self, data: bytes, dla_core: int | None) -> None:
         self._runtime = trt.Runtime(reporting(trt).logger)
-        stack.callback(delattr, self, "_runtime")
+        self._resources.callback(delattr, self, "_runtime")
         self._runtime.error_recorder = self._recorder
         if dla_core is not None:
             count = self._runtime.num_DLA_cores
@@ -45,12 +49,12 @@ class Network:
                     f"cuda.dla_core = {dla_core}: TensorRT {trt.__version__} sees {count} DLA cores on {self._gpu.name}"
                 )
             self._runtime.DLA_core = dla_core
-        self._engine = self._runtime.deserialize_cuda_engine(self._plan.data)
-        stack.callback(delattr, self, "_engine")
+        self._engine = self._runtime.deserialize_cuda_engine(data)
+        self._resources.callback(delattr, self, "_engine")
         if self._engine is None:
             raise self._refusal("cannot load it")
         self._context = self._engine.create_execution_context()
-        stack.callback(delattr, self, "_context")
+        self._resources.callback(delattr, self, "_context")
         if self._context is None:
             raise self._refusal("cannot make an execution context")
 
@@ -58,11 +62,11 @@ class Network:
         reason = self._recorder.take()
         if "out of memory" in reason.lower() or "outofmemory" in reason.lower():
             free, total = (size >> 20 for size in cuda.mem_get_info())
-            return DeviceError(f"{self._plan.path}: TensorRT {what}: {reason} ({free} of {total} MiB are free)")
-        return EngineError(f"{self._plan.path}: TensorRT {what}: {reason}; build it anew: {self._plan.rebuild}")
+            return DeviceError(f"{self._path}: TensorRT {what}: {reason} ({free} of {total} MiB are free)")
+        return EngineError(f"{self._path}: TensorRT {what}: {reason}; build it anew: {self._rebuild}")
 
     def _wrong(self, wanted: str, found: str) -> EngineError:
-        return EngineError(f"{self._plan.path}: expected {wanted}, found {found}; build it anew: {self._plan.rebuild}")
+        return EngineError(f"{self._path}: expected {wanted}, found {found}; build it anew: {self._rebuild}")
 
     def _bind_input(self, input_shape: tuple[int, int, int]) -> None:
         # no local names for TensorRT's objects: the traceback of an error would keep them beyond their release
@@ -121,7 +125,11 @@ class Network:
 
     def capture(self) -> None:
         """Run by a CUDA graph from now on. It must have run before, and have a fixed batch. Raises GraphError."""
-        self._graph = Graph(self._gpu.stream.handle, self._enqueue)
+        try:
+            self._graph = Graph(self._gpu.stream.handle, self._enqueue)
+        except GraphError as error:
+            said = self._recorder.take()  # now, or a later error would say it
+            raise GraphError(f"{error}: {said}" if said else str(error)) from error
         self._resources.callback(self._graph.close)
 
     def run(self, count: int) -> dict[str, NDArray[Any]]:
@@ -133,13 +141,10 @@ class Network:
         if self._graph is not None:
             self._graph.launch()
         elif not self._enqueue():
-            raise DeviceLostError(f"{self._plan.path}: TensorRT cannot run it: {self._recorder.take()}")
+            raise DeviceLostError(f"{self._path}: TensorRT cannot run it: {self._recorder.take()}")
         parts = {}
         for name, shared in self.outputs.items():
             parts[name] = shared.host[: len(shared.host) // self.batch * count]
             shared.to_host(parts[name])
         self._gpu.synchronize()
         return parts
-
-    def close(self) -> None:
-        self._resources.close()
