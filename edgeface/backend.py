@@ -38,9 +38,7 @@ def open_backend(networks: Wanted, config: Config) -> Backend:
     """
     on_gpu = all(map(_installed, ("tensorrt", "pycuda"))) if config.backend == "auto" else config.backend == "cuda"
     with ExitStack() as stack:
-        backend = _open_gpu(networks, config, stack) if on_gpu else _open_cpu(networks, config, stack)
-        stack.pop_all()
-    return backend
+        return _open_gpu(networks, config, stack) if on_gpu else _open_cpu(networks, config, stack)
 
 
 def _open_cpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
