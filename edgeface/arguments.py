@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,11 @@ def guarded(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
     try:
         return verb_function(parsed)
     except EdgefaceError as error:
-        if debug:
+        lost = isinstance(error, DeviceLostError)
+        if debug and not lost:
             raise
-        print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
-        if isinstance(error, DeviceLostError):  # whatever gives something back now may hang or abort
+        print(traceback.format_exc() if debug else f"{parser.prog}: {one_line(error)}", file=sys.stderr)
+        if lost:  # whatever gives something back now may hang or abort
             sys.stderr.flush()
             os._exit(error.exit_code)
         return error.exit_code

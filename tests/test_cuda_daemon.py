@@ -117,6 +117,17 @@ def test_a_lost_gpu_ends_the_loop_and_nothing_is_closed(
     assert closed == []
 
 
+def test_a_bench_that_loses_the_gpu_closes_nothing(gpu: Any, monkeypatch: pytest.MonkeyPatch, engines: Path) -> None:
+    closed: list[str] = []
+    built = build(config(engines, source="demo:?pace=0"))
+    monkeypatch.setattr(built.source, "close", lambda: closed.append("source"))
+    monkeypatch.setattr(bench, "build", lambda config: built)
+    gpu.fail("launch", error="CUDA_ERROR_ILLEGAL_ADDRESS")
+    with pytest.raises(DeviceLostError):
+        bench.measure(config(engines), frames=2, warm_up=1)
+    assert closed == []
+
+
 # --- as a process
 
 
@@ -154,6 +165,16 @@ def test_a_process_that_is_asked_to_stop_leaves_nothing(engines: Path, tmp_path:
     _, said = daemon.communicate(timeout=60)
     assert daemon.returncode == 0, said
     assert json.loads((tmp_path / "report.json").read_text())["broken"] == []
+
+
+def test_a_cuda_error_shows_where_if_asked_and_ends_the_process_as_soon(engines: Path, tmp_path: Path) -> None:
+    fault = {"call": "launch", "at": 3, "error": "CUDA_ERROR_ILLEGAL_ADDRESS"}
+    daemon = start(engines, tmp_path, "--source", "demo:?loop=1&pace=0", "--debug", fail=[fault])
+    _, said = daemon.communicate(timeout=60)
+    assert daemon.returncode == 1
+    assert "Traceback" in said
+    assert "DeviceLostError: Orin: CUDA error: " in said
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_a_cuda_error_ends_the_process_at_once_with_its_name(engines: Path, tmp_path: Path) -> None:
