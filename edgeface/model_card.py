@@ -100,6 +100,10 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str
     allows: str  # what the licence allows, in a sentence
     source: str  # where the weights come from
+    # whether the licence allows commercial use; "terms": on conditions, to be read before; "unknown": nobody has looked
+    commercial: bool | Literal["terms", "unknown"] = "unknown"
+    # a direct, lasting address of the ONNX, or of a zip archive with it: https://.../pack.zip#member.onnx; empty: none
+    url: Annotated[str, Meta(pattern=r"\A(https?://[!-~]+)?\Z")] = ""
     sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""  # of the ONNX; empty: not known
     thresholds: Thresholds = Thresholds()
     near_look: Annotated[int, Meta(ge=0, le=8192)] = 0  # longer side of the input of a second look, for near faces
@@ -108,7 +112,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.task == "landmarks") != isinstance(self.decoder, Fpenet):
             raise ValueError(f"task {self.task!r} does not go with this decoder")
-        if Path(self.onnx).name != self.onnx:
+        if Path(self.onnx).name != self.onnx or self.onnx in ("", ".."):
             raise ValueError("onnx must be a plain file name, beside the card")
         if isinstance(self.decoder, GridBox) and self.decoder.face_class not in self.decoder.classes:
             raise ValueError(f"face_class {self.decoder.face_class!r} is not one of {list(self.decoder.classes)}")
@@ -172,10 +176,15 @@ def input_sizes(
     return [(width, height), *([scaled(card.near_look)] if 0 < card.near_look < longer else [])]
 
 
-def onnx_path(card: Card) -> Path:
-    """The card's ONNX file, beside it or in an engines folder, checked against its sha256. Raises EngineError."""
+def find_onnx(card: Card) -> Path | None:
+    """Where the card's ONNX file lies, beside it or in an engines folder; None: nowhere."""
     paths = [Path(folder) / card.onnx for folder in card.folders]
-    path = next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def onnx_path(card: Card) -> Path:
+    """The card's ONNX file, checked against its sha256. Raises EngineError."""
+    path = find_onnx(card)
     if path is None:
         raise EngineError(
             f"{card.name}: its weights {card.onnx} are not in {' or '.join(dict.fromkeys(card.folders))}; "

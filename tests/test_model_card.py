@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from edgeface.errors import ConfigError, EngineError
 from edgeface.face_crops import RULES
-from edgeface.model_card import Fpenet, GridBox, Scrfd, find_card, load_card, onnx_path
+from edgeface.model_card import Fpenet, GridBox, Scrfd, find_card, find_onnx, load_card, onnx_path
 
 
 def test_the_bundled_cards_are_sound_and_named_like_their_files() -> None:
@@ -29,6 +29,39 @@ def test_what_is_shipped_may_be_shipped() -> None:
             card = load_card(path.with_suffix(".toml"))
             assert card.licence == "Apache-2.0"
             assert onnx_path(card) == path
+
+
+def test_every_bundled_card_says_what_its_licence_allows() -> None:
+    for path in (ROOT / "engines").glob("*.toml"):
+        card = load_card(path)
+        assert card.commercial is (True if card.licence == "Apache-2.0" else card.commercial)
+        assert (card.commercial is False) == ("on-commercial" in card.licence)
+        assert (card.commercial == "terms") == ("EULA" in card.licence)
+        assert not card.url or (card.sha256 and card.url.startswith("https://"))
+
+
+def test_a_card_that_does_not_say_what_its_licence_allows(make_card: Callable[..., Path]) -> None:
+    assert (load_card(make_card()).commercial, load_card(make_card()).url) == ("unknown", "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'url = "ftp://a/b"',
+        'url = "file:///etc/passwd"',
+        'url = "net.onnx"',
+        'url = "https://a/b c"',
+        'url = "https://a/b\\n"',
+        'url = "https://a/b\\u001b[2J"',
+        'commercial = "yes"',
+        "commercial = 1",
+    ],
+)
+def test_an_address_or_a_licence_that_means_nothing(make_card: Callable[..., Path], line: str) -> None:
+    path = make_card()
+    path.write_text(f"{line}\n{path.read_text()}")
+    with pytest.raises(EngineError, match="at `\\$.(url|commercial)`"):
+        load_card(path)
 
 
 def test_the_defaults_of_the_two_families() -> None:
@@ -149,6 +182,14 @@ def test_a_card_cannot_send_us_to_other_folders(make_card: Callable[..., Path]) 
         load_card(path)
 
 
-def test_weights_must_lie_beside_the_card(make_card: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("onnx", ["../net.onnx", "/etc/passwd", "..", ".", "", "a/"])
+def test_weights_must_lie_beside_the_card(make_card: Callable[..., Path], onnx: str) -> None:
     with pytest.raises(EngineError, match="plain file name"):
-        load_card(make_card(onnx="../net.onnx"))
+        load_card(make_card(onnx=onnx))
+
+
+def test_where_weights_lie(tmp_path: Path, make_card: Callable[..., Path]) -> None:
+    card = load_card(make_card())
+    assert find_onnx(card) is None
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    assert find_onnx(card) == tmp_path / "net.onnx"
