@@ -24,6 +24,7 @@ setup(
         "edgeface.cpu",
         "edgeface.cuda",
         "edgeface.evaluate",
+        "edgeface.models",
         "edgeface.scenario",
         "edgeface.demo",
         "edgeface.engines",

@@ -21,6 +21,7 @@ from edgeface.arguments import (
     write_texts,
 )
 from edgeface.errors import ConfigError
+from edgeface.models.verbs import add_verbs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.add_argument("--dry-run", action="store_true", help="say what would be built")
     build.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     build.set_defaults(verb_function=_build)
+
+    add_verbs(verbs.add_parser("models", help="the networks: which there are, are they good, get one"))
     return guarded(parser, arguments)
 
 

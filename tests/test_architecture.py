@@ -50,7 +50,7 @@ LAYERS = [
     {"networks"},
     {"parts"},
     {"arguments"},
-    {"daemon", "bench", "evaluate", "build"},
+    {"daemon", "bench", "evaluate", "build", "models"},
     {"cli"},
 ]
 EXCEPTIONS = {
@@ -58,7 +58,7 @@ EXCEPTIONS = {
     "cli": {"client"},
 }
 DEVICE_WORDS = re.compile(r"cuda|tensorrt|jetson", re.IGNORECASE)
-MAY_SAY_DEVICE = {"backend.py", "config.py", "bench.py", "doctor.py", "passport.py"}
+MAY_SAY_DEVICE = {"backend.py", "config.py", "bench.py", "doctor.py", "passport.py", "models/engines.py"}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
@@ -100,19 +100,21 @@ def test_the_backends_are_siblings_that_do_not_know_each_other() -> None:
         assert "cuda" not in imports(f"cpu/{path.name}")
 
 
-def test_what_runs_for_years_knows_nothing_of_the_builder() -> None:
+def test_what_runs_for_years_knows_nothing_of_the_builder_and_of_downloads() -> None:
     for path in FILES:
         name = str(path.relative_to(PACKAGE))
-        assert room(name.removesuffix(".py")) in ("build", "cli") or "build" not in imports(name), name
+        for tools in ("build", "models"):
+            assert room(name.removesuffix(".py")) in (tools, "cli") or tools not in imports(name), name
     program = "import sys, edgeface.cli, edgeface.daemon, edgeface.cuda.plan; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "edgeface.cuda.plan" in loaded
     assert not [name for name in loaded if name.startswith(("edgeface.build", "onnx", "tensorrt"))]
+    assert [name for name in loaded if name.startswith("edgeface.models.")] == ["edgeface.models.verbs"]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent.name not in ("cuda", "build")], ids=str)
 def test_device_words_stand_in_the_backends_only(path: object) -> None:
-    if path.name not in MAY_SAY_DEVICE:
+    if path.name not in MAY_SAY_DEVICE and str(path.relative_to(PACKAGE)) not in MAY_SAY_DEVICE:
         assert not DEVICE_WORDS.findall(path.read_text())
 
 

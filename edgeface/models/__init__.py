@@ -1,0 +1,1 @@
+"""The networks of the engines folders: listed, checked, downloaded. The daemon does none of it."""
