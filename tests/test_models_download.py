@@ -6,6 +6,7 @@ import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -330,6 +331,20 @@ def test_a_server_that_takes_its_time(server: Server, partial: Path, answer: Ans
     server.answer = file(BODY)
     fetch(server, partial)
     assert partial.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(("least_bytes_s", "enough"), [(1000.0, True), (1e6, False)])
+def test_the_speed_is_looked_at_again_and_again(
+    server: Server, partial: Path, monkeypatch: pytest.MonkeyPatch, least_bytes_s: float, enough: bool
+) -> None:
+    seconds = count(step=0.3)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    limits = Limits(timeout_s=1.0, least_bytes_s=least_bytes_s)
+    if enough:
+        fetch(server, partial, limits)
+        assert partial.read_bytes() == BODY
+    else:
+        assert "too slow: " in refusal(server, partial, limits)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "x\x1b[2J"])
