@@ -80,13 +80,14 @@ def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
     return FaceDetector(
         engine,
         make_decoder(card, engine.outputs, engine.input_size),
-        _whole_frame(card),
+        whole_frame(card),
         merge,
         score_threshold=score_threshold,
     )
 
 
-def _whole_frame(card: Card) -> boxes.CropRule:
+def whole_frame(card: Card) -> boxes.CropRule:
+    """How a detector's network is shown a whole frame."""
     return boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch
 
 
@@ -97,7 +98,7 @@ def _all_looks(card: Card, engines: Sequence[Engine], config: Config) -> Detecto
     count = grid[0] * grid[1]
     if len(looks) == count == 1:
         return looks[0]
-    rules = [partial(boxes.tile, fit=_whole_frame(card), grid=grid, index=index) for index in range(count)]
+    rules = [partial(boxes.tile, fit=whole_frame(card), grid=grid, index=index) for index in range(count)]
     return MultiScaleDetector(
         looks,
         [looks[0].with_crop(rule) for rule in rules] if count > 1 else [],

@@ -104,11 +104,11 @@ def write_engine(path: Path, data: bytes, passport: Passport) -> None:
     What lies there already stays until it is replaced, each file at once.
     """
     text = msgspec.json.format(msgspec.json.encode(passport), indent=2) + b"\n"
-    _replace(path, data)
-    _replace(passport_path(path), text)
+    replace_file(path, data)
+    replace_file(passport_path(path), text)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file so that, whenever the power goes, there is the old one or the new one, whole."""
     partial = None
     try:
