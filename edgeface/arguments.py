@@ -40,6 +40,25 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
 
 
+def add_int8_arguments(parser: argparse.ArgumentParser) -> None:
+    """How `edgeface build` comes by INT8 scales."""
+    parser.add_argument(
+        "--calib",
+        metavar="PATH|URI",
+        help="for int8: a folder, glob or list of pictures, a film, demo:, a calibration cache or a file of scales",
+    )
+    parser.add_argument(
+        "--method", choices=("minmax", "percentile", "entropy"), help="ranges from pictures (default: percentile)"
+    )
+    parser.add_argument("--percentile", type=_percentile, metavar="P", help="of the values to keep (default: 99.99)")
+    parser.add_argument("--every", type=positive, metavar="N", help="only every N-th picture (default: all; films: 10)")
+    parser.add_argument(
+        "--per-tensor", action="store_true", help="one scale for all weights of a node, not one a channel"
+    )
+    parser.add_argument("--write-cache", type=Path, metavar="FILE", help="write a calibration cache, too")
+    parser.add_argument("--cache-version", metavar="X.Y.Z", help="of the library that reads it (default: the one here)")
+
+
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line, in the configuration's shape."""
     flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}
@@ -92,6 +111,16 @@ def write_texts(texts: Sequence[tuple[Path | None, str]]) -> None:
 
 def _interval(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def _percentile(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 50 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 50 to 100, found {text!r}")
+    return value
 
 
 def pixel_size(text: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeface import __version__, message
 from edgeface.arguments import (
+    add_int8_arguments,
     add_network_arguments,
     add_pipeline_arguments,
     guarded,
@@ -21,6 +22,7 @@ from edgeface.arguments import (
     write_texts,
 )
 from edgeface.errors import ConfigError
+from edgeface.model_card import Card
 from edgeface.models.verbs import add_verbs
 
 
@@ -94,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.add_argument("--engines", metavar="DIR", action="append", help="build into it (default: beside the card)")
     build.add_argument("--workspace-mb", type=positive, default=1024, metavar="N", help="memory to try with (1024)")
     build.add_argument("--runtime", metavar="NAME", help="another builder, for checks without the device")
+    add_int8_arguments(build)
     build.add_argument("--dry-run", action="store_true", help="say what would be built")
     build.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     build.set_defaults(verb_function=_build)
@@ -180,6 +183,8 @@ def _build(arguments: argparse.Namespace) -> int:
     card = find_card(arguments.card, tuple(arguments.engines or ()))
     folder = engine.target_folder(card, arguments.engines or ())
     runtime, timing_cache = arguments.runtime or trt.DEFAULT_RUNTIME, b""
+    if arguments.precision == "int8" and not _prepare_int8(card, arguments, folder, runtime):
+        return 0
     for size in arguments.input_size or input_sizes(card):
         order = trt.Order(card, size, arguments.precision, arguments.batch, arguments.dla, arguments.workspace_mb)
         draft = engine.draft(order, folder=folder, runtime=runtime)
@@ -187,6 +192,24 @@ def _build(arguments: argparse.Namespace) -> int:
         if not arguments.dry_run:
             timing_cache = engine.finish(draft, timing_cache)
     return 0
+
+
+def _prepare_int8(card: Card, arguments: argparse.Namespace, folder: Path, runtime: str) -> bool:
+    """Make or find the network's INT8 form, and whether there is one now: a dry run makes none."""
+    from edgeface.build import int8, trt
+
+    cache = arguments.write_cache
+    wish = int8.Wish(
+        arguments.calib,
+        arguments.method,
+        arguments.percentile,
+        arguments.every,
+        arguments.per_tensor,
+        cache and (cache, arguments.cache_version or trt.load_trt(runtime).__version__),
+    )
+    said, ready = int8.prepare(card, wish, folder=folder, engines=arguments.engines or (), dry_run=arguments.dry_run)
+    print(said, flush=True)
+    return ready
 
 
 def _printable(value: Any) -> Any:

@@ -19,12 +19,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 from conftest import ROOT, MakeOnnx, scrfd_outputs
-from onnx import TensorProto, helper, version_converter
-from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnx import TensorProto, helper
 
 from edgeface import cli
-from edgeface.build import engine, precision, trt
+from edgeface.build import calibrate, engine, onnx_file, precision, quantise, trt
 from edgeface.build.device import Device, current_device, machine
 from edgeface.build.trt import Order
 from edgeface.cuda.plan import load_plan
@@ -45,37 +43,15 @@ def draft(card: Card, size: tuple[int, int] | None = None, **changes: Any) -> en
     return engine.draft(order(card, size, **changes), folder=Path(card.folders[0]), runtime=RTX)
 
 
-class Noise:
-    """A CalibrationDataReader: a few inputs of random pixels."""
-
-    def __init__(self, name: str, shape: list[int]) -> None:
-        rng = np.random.default_rng(0)
-        self._inputs = iter([{name: rng.integers(0, 256, shape).astype(np.float32)} for _ in range(2)])
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._inputs, None)
-
-
-def quantise(card: Card) -> None:
-    """Write the INT8 form of a card's network, with the settings that TensorRT takes, beside it."""
+def quantise_by_noise(card: Card) -> None:
+    """Write the INT8 form of a card's network beside it."""
     source = onnx_path(card)
-    folder, network = source.parent, onnx.load(str(source))
-    if network.opset_import[0].version < 13:  # a scale a channel
-        network = version_converter.convert_version(network, 13)
-    onnx.save(network, str(folder / "opset.onnx"))
-    quant_pre_process(str(folder / "opset.onnx"), str(folder / "inferred.onnx"), skip_symbolic_shape=True)
-    size = (card.input.width, card.input.height) if card.task == "landmarks" else (640, 640)
-    quantize_static(
-        str(folder / "inferred.onnx"),
-        str(precision.int8_path(source)),
-        Noise(network.graph.input[0].name, [1, card.input.channels, size[1], size[0]]),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        op_types_to_quantize=["Conv"],  # sums and products with constants are refused
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-    )
+    model = onnx_file.load(source)
+    rng, (width, height) = np.random.default_rng(0), (card.input.width, card.input.height)
+    noise = rng.integers(0, 256, (1, card.input.channels, height, width)).astype(np.float32)
+    found, _ = calibrate.histograms(model, [noise])
+    form, _ = quantise.quantise(model, calibrate.scales(found, "minmax"))
+    onnx.save(form, str(precision.int8_path(source, source.parent)))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +69,7 @@ def card_of(
             card = find_card(name, (str(networks),))
             shutil.copy(onnx_path(card), folder)
             made[name] = msgspec.structs.replace(card, folders=(str(folder),))
-            quantise(made[name])
+            quantise_by_noise(made[name])
         return made[name]
 
     return make
@@ -174,7 +150,7 @@ def test_the_batch_can_be_chosen(card_of: Callable[[str], Card], batch: int) -> 
 def test_fp16_gives_what_fp32_gives(card_of: Callable[[str], Card], tmp_path: Path, name: str) -> None:
     """Also on pictures without any contrast, where a landmark network divides by nearly 0."""
     card = card_of(name)
-    half = precision.form(onnx_path(card), "fp16", strongly_typed=True, folder=tmp_path)
+    half = precision.form(onnx_path(card), "fp16", strongly_typed=True, folder=tmp_path, engines=tmp_path)
     assert half.stat().st_size < 0.6 * onnx_path(card).stat().st_size
     rng, shape = np.random.default_rng(0), (1, 1, card.input.height // 4, card.input.width // 4)
     blocks = np.kron(rng.integers(0, 256, shape), np.ones((4, 4))).astype(np.float32)
@@ -193,8 +169,8 @@ def test_fp16_gives_what_fp32_gives(card_of: Callable[[str], Card], tmp_path: Pa
 
 def test_a_weakly_typed_tensorrt_makes_fp16_itself(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    assert precision.form(path, "fp16", strongly_typed=False, folder=tmp_path) == path
-    assert precision.form(path, "fp32", strongly_typed=True, folder=tmp_path) == path
+    assert precision.form(path, "fp16", strongly_typed=False, folder=tmp_path, engines=tmp_path) == path
+    assert precision.form(path, "fp32", strongly_typed=True, folder=tmp_path, engines=tmp_path) == path
 
 
 @pytest.mark.parametrize(
@@ -431,7 +407,7 @@ def test_without_tensorrt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 def test_without_the_converter_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxconverter_common", None)
     with pytest.raises(ConfigError, match=r"onnxconverter_common.* is missing: pip install 'edgeface\[build\]'"):
-        precision.form(tmp_path / "net.onnx", "fp16", strongly_typed=True, folder=tmp_path)
+        precision.form(tmp_path / "net.onnx", "fp16", strongly_typed=True, folder=tmp_path, engines=tmp_path)
 
 
 DRIVER = """

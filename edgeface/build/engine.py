@@ -58,7 +58,7 @@ def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
     onnx = onnx_path(order.card)
     device = NO_DEVICE if portable else current_device()
     with tempfile.TemporaryDirectory(prefix="edgeface-build-") as scratch:
-        built_from = precision.form(onnx, order.precision, strongly_typed=typed, folder=Path(scratch))
+        built_from = precision.form(onnx, order.precision, strongly_typed=typed, folder=Path(scratch), engines=folder)
         network = trt.parse(module, built_from, order)
         built_from_sha256 = _sha256(built_from)
     _check_outputs(order, network)

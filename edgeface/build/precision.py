@@ -9,14 +9,16 @@ from edgeface.errors import ConfigError, EngineError, one_line
 from edgeface.passport import Precision
 
 
-def form(onnx: Path, precision: Precision, *, strongly_typed: bool, folder: Path) -> Path:
+def form(onnx: Path, precision: Precision, *, strongly_typed: bool, folder: Path, engines: Path) -> Path:
     """The ONNX to parse for `precision`; a converted one is written into `folder`. Raises EngineError, ConfigError.
+
+    The quantised one lies in `engines`, or beside the ONNX.
 
     A weakly typed TensorRT (up to 10) makes FP16 itself of the ONNX that the card names. A strongly typed one (from 11
     on, and TensorRT-RTX) takes the types as they stand in the ONNX.
     """
     if precision == "int8":
-        path = int8_path(onnx)
+        path = int8_path(onnx, engines)
         if not path.is_file():
             raise EngineError(
                 f"{path}: expected the quantised form of {onnx.name} (ONNX with Q/DQ nodes), found no file"
@@ -27,9 +29,15 @@ def form(onnx: Path, precision: Precision, *, strongly_typed: bool, folder: Path
     return onnx
 
 
-def int8_path(onnx: Path) -> Path:
-    """Where the form of a network with INT8 scales, as Q/DQ nodes, lies: beside it."""
-    return onnx.with_suffix(".int8.onnx")
+def int8_path(onnx: Path, engines: Path) -> Path:
+    """Where the form of a network with INT8 scales, as Q/DQ nodes, lies: in `engines`, else beside the ONNX."""
+    made = engines / int8_name(onnx)
+    return made if made.is_file() else onnx.with_name(int8_name(onnx))
+
+
+def int8_name(onnx: Path) -> str:
+    """What it is called."""
+    return f"{onnx.stem}.int8.onnx"
 
 
 def _fp16_form(onnx: Path, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """ONNX and scales -> the same network in INT8, as ONNX with QuantizeLinear and DequantizeLinear nodes.
 
-Convolutions and matrix products get int8 inputs and int8 weights, both symmetric (zero point 0); TensorRT computes such a
-node in INT8. Biases, sums, all else and what comes out stay float32. An input gets one Q/DQ pair, however many nodes
+Convolutions and matrix products get int8 inputs and int8 weights, both symmetric (zero point 0); TensorRT computes such
+a node in INT8. Biases, sums, all else and what comes out stay float32. An input gets one Q/DQ pair, however many nodes
 read it; weights have one scale, max |w| / 127, for each output channel or for the whole tensor.
 
 ONNX's operators: QuantizeLinear rounds half to even and clips, DequantizeLinear multiplies.
@@ -9,24 +9,21 @@ ONNX's operators: QuantizeLinear rounds half to even and clips, DequantizeLinear
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, version_converter
-from onnx.external_data_helper import uses_external_data
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from edgeface.build.onnx_file import constants, drop_unused
 from edgeface.build.scales import LEVELS
 from edgeface.errors import EngineError, one_line
 from edgeface.values import F32
 
-_OPSET = 13  # from which on DequantizeLinear has an axis
-_IR_VERSION = 4  # from which on initialisers need not be inputs
+_NO_ATTRIBUTES: Mapping[str, Any] = {}
 _SAME_VALUES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool", "Dropout")
 
 
@@ -64,60 +61,12 @@ class Report:
         return "\n  ".join(lines)
 
 
-def load(path: Path) -> ModelProto:
-    """The float32 ONNX at `path`, weights beside it included, at least of opset 13, its nodes with names of their own.
-
-    Names of tensors stay. Raises EngineError.
-    """
-    try:
-        model = onnx.load(str(path))
-        ours = next((one for one in model.opset_import if one.domain in ("", "ai.onnx")), None)
-        if ours is not None and ours.version < _OPSET:
-            model = version_converter.convert_version(model, _OPSET)
-    except FileNotFoundError as error:
-        raise EngineError(f"{path}: not there, or its weights beside it are not: {one_line(error)[:300]}") from error
-    except Exception as error:  # what is no ONNX raises protobuf's errors, and the converter all kinds
-        raise EngineError(f"{path}: not an ONNX that can be quantised: {one_line(error)[:300]}") from error
-    graph = model.graph
-    if not graph.node:
-        raise EngineError(f"{path}: not an ONNX that can be quantised: it has no node")
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
-        raise EngineError(f"{path}: expected a network in float32, found one with Q/DQ nodes already")
-    model.ir_version = max(model.ir_version, _IR_VERSION)
-    values = {tensor.name for tensor in graph.initializer}
-    inputs = [one for one in graph.input if one.name not in values]
-    del graph.input[:]
-    graph.input.extend(inputs)
-    seen: Counter[str] = Counter()
-    for node in graph.node:
-        seen[node.name] += 1
-        if not node.name or seen[node.name] > 1:
-            node.name = f"{node.name or node.op_type}_{node.output[0]}"
-    return model
-
-
-def sha256(path: Path) -> str:
-    """Of an ONNX file, and of the files that hold its weights. Raises EngineError."""
-    try:
-        digest = hashlib.sha256(path.read_bytes())
-        model = onnx.load(str(path), load_external_data=False)
-        outside = [tensor for tensor in model.graph.initializer if uses_external_data(tensor)]
-        names = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
-        for name in sorted(names):
-            digest.update((path.parent / name).read_bytes())
-    except OSError as error:
-        raise EngineError(f"{path}: it, or its weights beside it, cannot be read: {one_line(error)}") from error
-    except Exception as error:  # protobuf's
-        raise EngineError(f"{path}: not an ONNX: {one_line(error)[:300]}") from error
-    return digest.hexdigest()
-
-
 def targets(model: ModelProto) -> list[Target]:
     """The nodes that can become INT8: Conv, Gemm and MatMul of an activation with constant float32 weights.
 
     Not those that read a softmax: that is the mean of places, its "weights" are their coordinates.
     """
-    weights, probabilities = _weights(model.graph), set()
+    weights, probabilities = constants(model.graph), set()
     found = []
     for node in model.graph.node:
         if node.op_type == "Softmax" or (node.op_type in _SAME_VALUES and node.input[0] in probabilities):
@@ -140,24 +89,25 @@ def quantise(
 ) -> tuple[ModelProto, Report]:
     """The network of `load` in INT8, by the `scales` of activations; nodes named in `keep` stay float32.
 
-    Raises EngineError when no scale is of a tensor that an INT8 node could read.
+    Raises EngineError when most of what INT8 nodes would read has no scale: exports name tensors alike, so that another
+    network's scales fit here and there.
     """
     found = targets(model)
     if not found:
         raise EngineError("expected an ONNX with convolutions or matrix products in float32, found none in it")
     known = _scales(model.graph, scales)
     chosen = {one.name: one for one in found if one.name not in keep and one.input in known}
-    if not any(one.input in known for one in found):
-        names = ", ".join([*scales][:3])
+    fitting = sum(one.input in known for one in found)
+    if 2 * fitting < len(found):
         raise EngineError(
-            f"expected scales of this network's tensors ({found[0].input}, ...), found none of them among "
-            f"{len(scales)} ({names}, ...): they are another network's, or another export's"
+            f"expected scales of the {len(found)} tensors that INT8 nodes read ({found[0].input}, ...), found {fitting}"
+            f" of them among {len(scales)} ({', '.join([*scales][:3])}, ...): another network's, or another export's"
         )
     result = ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     _insert(graph, chosen, known, per_channel)
-    _drop_unused(graph)
+    drop_unused(graph)
     try:
         onnx.checker.check_model(result)
     except onnx.checker.ValidationError as error:
@@ -188,7 +138,7 @@ def int8_weights(weights: F32, axis: int | None) -> tuple[NDArray[np.int8], F32]
 
 def _insert(graph: GraphProto, chosen: Mapping[str, Target], scales: Mapping[str, float], per_channel: bool) -> None:
     """Put Q/DQ nodes before the first of the `chosen` nodes that reads a tensor."""
-    weights = _weights(graph)
+    weights = constants(graph)
     nodes: list[NodeProto] = []
     made: set[str] = set()
 
@@ -198,7 +148,7 @@ def _insert(graph: GraphProto, chosen: Mapping[str, Target], scales: Mapping[str
             graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
-    def add(op_type: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def add(op_type: str, inputs: list[str], output: str, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> str:
         if output not in made:
             made.add(output)
             nodes.append(helper.make_node(op_type, inputs, [output], f"{output}.node", **attributes))
@@ -223,51 +173,13 @@ def _insert(graph: GraphProto, chosen: Mapping[str, Target], scales: Mapping[str
                     value(f"{name}.scale", scale),
                     value(f"{name}.zero", np.zeros(scale.shape, np.int8)),
                 )
-                add("DequantizeLinear", [held, *with_scale], f"{name}.float", **({} if axis is None else {"axis": axis}))
+                along = {} if axis is None else {"axis": axis}
+                add("DequantizeLinear", [held, *with_scale], f"{name}.float", along)
             node.input[1] = f"{name}.float"
         nodes.append(node)
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # they live in the list to be emptied
     del graph.node[:]
     graph.node.extend(copies)
-
-
-def _drop_unused(graph: GraphProto) -> None:
-    """Take away nodes and initialisers that nothing reads."""
-    used = {one.name for one in graph.output}
-    nodes = []
-    for node in reversed(graph.node):
-        if used.intersection(node.output):
-            used.update(_reads(node))
-            nodes.append(NodeProto.FromString(node.SerializeToString()))
-    del graph.node[:]
-    graph.node.extend(reversed(nodes))
-    values = [TensorProto.FromString(one.SerializeToString()) for one in graph.initializer if one.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(values)
-
-
-def _reads(node: NodeProto) -> Iterator[str]:
-    """The tensors that a node reads, those of graphs inside it too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            yield from (one.name for one in graph.output)
-            for inner in graph.node:
-                yield from _reads(inner)
-
-
-def _weights(graph: GraphProto) -> dict[str, TensorProto]:
-    """Constant tensors by the names under which nodes read them."""
-    found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            tensor = TensorProto()
-            tensor.CopyFrom(node.attribute[0].t)
-            tensor.name = node.output[0]
-            found[tensor.name] = tensor
-        elif node.op_type == "Identity" and node.input[0] in found:
-            found[node.output[0]] = found[node.input[0]]
-    return found
 
 
 def _scales(graph: GraphProto, scales: Mapping[str, float]) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 With a scale s a tensor's values are held as x_int8 = round(x / s), so that s = (largest |x| that is kept) / 127.
 
-A calibration cache is text: `TRT-8601-EntropyCalibration2`, then a line `tensor name: hex` for each tensor, with the bits
-of the scale, a float32, as a big-endian number. TAO leaves its leading zeros out, names may have colons and blanks.
+A calibration cache is text: `TRT-8601-EntropyCalibration2`, then a line `tensor name: hex` for each tensor, with the
+bits of the scale, a float32, as a big-endian number. TAO leaves leading zeros out, names may have colons and blanks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _MOST_BYTES = 64 << 20
 
 Method = Literal["minmax", "percentile", "entropy"]
 Scale = Annotated[float, Meta(ge=_SMALLEST, le=_LARGEST)]
-Tensors = Literal["inputs", "all"]  # of the layers that become INT8, or every tensor of floats
 
 
 class ScaleFile(msgspec.Struct, frozen=True):
@@ -38,7 +37,6 @@ class ScaleFile(msgspec.Struct, frozen=True):
     onnx_sha256: Sha256
     method: Method
     percentile: float  # of the values that are kept, for that method
-    tensors: Tensors
     crops: int  # that the network was shown
     shown_sha256: Sha256  # of the pictures and of how crops are made from them
     date: str  # ISO 8601
@@ -117,7 +115,7 @@ def cache_text(scales: Mapping[str, float], tensorrt: str) -> str:
 
     Its IInt8EntropyCalibrator2 reads it. A tensor without a scale is computed in floats; DLA wants all of them.
     """
-    header = f"TRT-{_version_number(tensorrt)}-EntropyCalibration2\n"
+    header = f"TRT-{version_number(tensorrt)}-EntropyCalibration2\n"
     for name, scale in scales.items():
         if not name or "\n" in name or not _SMALLEST <= scale <= _LARGEST:
             raise ConfigError(f"a calibration cache cannot hold the tensor {name[:200]!r} with scale {scale:g}")
@@ -129,12 +127,13 @@ def write_cache(path: Path, scales: Mapping[str, float], tensorrt: str) -> None:
     replace_file(path, cache_text(scales, tensorrt).encode())
 
 
-def _version_number(tensorrt: str) -> int:
-    """NV_TENSORRT_VERSION, as NvInferVersion.h puts it together: other digits from 10 on."""
+def version_number(tensorrt: str) -> int:
+    """NV_TENSORRT_VERSION, as its header puts it together: other digits from 10 on. Raises ConfigError."""
     match = re.match(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{1,2})(?![0-9])", tensorrt)
     if match is None or not 5 <= int(match[1]) <= 10:
         raise ConfigError(
-            f"expected the version of a TensorRT that reads calibration caches (5.0.0 to 10.x), found {tensorrt!r}"
+            f"expected the version of a TensorRT that reads calibration caches (5.0.0 to 10.x), found {tensorrt!r}: "
+            "name it with --cache-version"
         )
     major, minor, patch = map(int, match.groups())
     return (10000 if major >= 10 else 1000) * major + 100 * minor + patch
