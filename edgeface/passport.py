@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,27 +101,33 @@ def read_passport(path: Path) -> Passport:
 def write_engine(path: Path, data: bytes, passport: Passport) -> None:
     """Write an engine and its passport, the passport last: an engine without one is not loaded. Raises EngineError.
 
-    What lies there already stays until it is replaced, each file at once.
+    What lies there already stays until both are on the disk, whole.
     """
     text = msgspec.json.format(msgspec.json.encode(passport), indent=2) + b"\n"
-    replace_file(path, data)
-    replace_file(passport_path(path), text)
+    replace_files({path: data, passport_path(path): text})
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that, whenever the power goes, there is the old one or the new one, whole."""
-    partial = None
+def replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files, all of them before the first gets its name: when the disk is full, the old ones stay.
+
+    Whenever the process or the power goes, each is the old one or the new one, whole. Raises EngineError.
+    """
+    written: list[tuple[str, Path]] = []
+    path = Path()
     try:
-        descriptor, partial = tempfile.mkstemp(".partial", f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        Path(partial).replace(path)
+        for path, data in contents.items():
+            descriptor, partial = tempfile.mkstemp(".partial", f".{path.name}.", dir=path.parent)
+            written.append((partial, path))
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o644)
+        for partial, path in written:
+            Path(partial).replace(path)
     except OSError as error:
         raise EngineError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        if partial is not None:
+        for partial, _ in written:
             with contextlib.suppress(OSError):  # it has its name by now, or takes none up
                 Path(partial).unlink()

@@ -23,7 +23,7 @@ from edgeface.build.scales import (
 )
 from edgeface.errors import ConfigError, EngineError, one_line
 from edgeface.model_card import Card, bundled_engines, find_card, input_sizes, onnx_path
-from edgeface.passport import replace_file
+from edgeface.passport import replace_files
 
 try:
     import onnx
@@ -91,7 +91,7 @@ def prepare(card: Card, wish: Wish, *, folder: Path, engines: Sequence[str], dry
         return text, False
     known = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(form, known | {_SHA256: own, _SCALES: scales.origin})
-    replace_file(target, form.SerializeToString())
+    replace_files({target: form.SerializeToString()})
     if wish.cache is not None:
         write_cache(wish.cache[0], scales.values, wish.cache[1])
         text += f"\n  calibration cache: {wish.cache[0]}, {len(scales.values)} tensors"

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from edgeface.errors import ConfigError, EngineError
-from edgeface.passport import Sha256, replace_file
+from edgeface.passport import Sha256, replace_files
 
 LEVELS = 127  # of int8 above 0; -128 is not used
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # normal float32 numbers
@@ -67,7 +67,7 @@ def write_scales(path: Path, scales: ScaleFile) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EngineError(f"{path.parent}: cannot be made: {error.strerror}") from error
-    replace_file(path, msgspec.json.format(msgspec.json.encode(scales), indent=1) + b"\n")
+    replace_files({path: msgspec.json.format(msgspec.json.encode(scales), indent=1) + b"\n"})
 
 
 def is_cache(path: Path) -> bool:
@@ -124,7 +124,7 @@ def cache_text(scales: Mapping[str, float], tensorrt: str) -> str:
 
 def write_cache(path: Path, scales: Mapping[str, float], tensorrt: str) -> None:
     """Write a calibration cache for that version of TensorRT. Raises ConfigError, EngineError."""
-    replace_file(path, cache_text(scales, tensorrt).encode())
+    replace_files({path: cache_text(scales, tensorrt).encode()})
 
 
 def version_number(tensorrt: str) -> int:
