@@ -21,7 +21,7 @@ from edgeface.arguments import (
     whole_number,
     write_texts,
 )
-from edgeface.errors import ConfigError
+from edgeface.errors import ConfigError, EdgefaceError
 from edgeface.model_card import Card
 from edgeface.models.verbs import add_verbs
 
@@ -175,6 +175,13 @@ def _evaluate_landmarks(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    try:
+        return _build_engines(arguments)
+    except KeyboardInterrupt as error:
+        raise EdgefaceError("cancelled: what was not built yet is as it was before") from error
+
+
+def _build_engines(arguments: argparse.Namespace) -> int:
     from edgeface import service
     from edgeface.build import engine, trt
     from edgeface.model_card import find_card, input_sizes
@@ -182,7 +189,7 @@ def _build(arguments: argparse.Namespace) -> int:
     service.setup_logging(logging.DEBUG if arguments.debug else logging.INFO)
     card = find_card(arguments.card, tuple(arguments.engines or ()))
     folder = engine.target_folder(card, arguments.engines or ())
-    runtime, timing_cache = arguments.runtime or trt.DEFAULT_RUNTIME, b""
+    runtime = arguments.runtime or trt.DEFAULT_RUNTIME
     if arguments.precision == "int8" and not _prepare_int8(card, arguments, folder, runtime):
         return 0
     for size in arguments.input_size or input_sizes(card):
@@ -190,7 +197,7 @@ def _build(arguments: argparse.Namespace) -> int:
         draft = engine.draft(order, folder=folder, runtime=runtime)
         print(draft, flush=True)
         if not arguments.dry_run:
-            timing_cache = engine.finish(draft, timing_cache)
+            engine.finish(draft)
     return 0
 
 

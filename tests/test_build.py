@@ -24,6 +24,7 @@ from onnx import TensorProto, helper
 from edgeface import cli
 from edgeface.build import calibrate, engine, onnx_file, precision, quantise, trt
 from edgeface.build.device import Device, current_device, machine
+from edgeface.build.progress import Progress
 from edgeface.build.trt import Order
 from edgeface.cuda.plan import load_plan
 from edgeface.errors import ConfigError, DeviceError, EngineError
@@ -210,19 +211,39 @@ def test_the_builder_is_told_what_was_ordered(card_of: Callable[[str], Card], rt
 
 
 def test_a_timing_cache_is_handed_on(
-    card_of: Callable[[str], Card], rtx: ModuleType, monkeypatch: pytest.MonkeyPatch
+    card_of: Callable[[str], Card],
+    rtx: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """TensorRT-RTX has none; here it is made to look as if it had."""
     told: list[Any] = []
-    monkeypatch.setattr(rtx.IBuilderConfig, "create_timing_cache", lambda config, before: before + b" read")
-    monkeypatch.setattr(rtx.IBuilderConfig, "set_timing_cache", lambda config, *arguments: told.append(arguments))
+    monkeypatch.setattr(
+        rtx.IBuilderConfig,
+        "create_timing_cache",
+        lambda config, before: None if before == b"odd" else before + b" read",
+    )
+    monkeypatch.setattr(
+        rtx.IBuilderConfig,
+        "set_timing_cache",
+        lambda config, *arguments: told.append(arguments) or arguments[0] != b"of another device read",
+    )
     after = SimpleNamespace(serialize=lambda: bytearray(b"after"))
     monkeypatch.setattr(rtx.IBuilderConfig, "get_timing_cache", lambda config: after)
     card = card_of("edgeface-landmarks")
-    assert trt.build(rtx, draft(card).network, order(card), b"before").timing_cache == b"after"
+
+    def build(cache: bytes | None) -> bytes:
+        return trt.build(rtx, draft(card).network, order(card), cache, Progress()).timing_cache
+
+    assert build(b"before") == b"after"
     assert told == [(b"before read", False)]
-    assert trt.build(rtx, draft(card).network, order(card), None).timing_cache == b""
+    assert build(None) == b""
     assert len(told) == 1
+    for refused in (b"odd", b"of another device"):
+        caplog.clear()
+        assert build(refused) == b"after"
+        assert told[-1] == (b" read", False)
+        assert "TensorRT refuses what earlier builds have measured" in caplog.text
 
 
 def test_an_old_tensorrt_is_told_that_the_batch_is_an_axis(
@@ -363,7 +384,7 @@ def test_what_tensorrt_cannot_build_says_why(card_of: Callable[[str], Card], rtx
     network = draft(card, batch=4).network
     broken = trt.Network(network.input, (), (8, 4, 2), network.definition, network.builder, network.parser)
     with pytest.raises(EngineError, match="edgeface-landmarks: TensorRT cannot build it: .*profile"):
-        trt.build(rtx, broken, order(card), None)
+        trt.build(rtx, broken, order(card), None, Progress())
 
 
 # --- the machine
@@ -525,12 +546,13 @@ def test_on_a_device_engines_are_for_it_and_share_what_was_measured(
     told: list[bytes] = []
     monkeypatch.setattr(trt, "load_trt", lambda runtime: {"tensorrt": rtx}[runtime])
     monkeypatch.setattr(engine, "current_device", lambda: Device("8.7", "Orin"))
-    monkeypatch.setattr(rtx.IBuilderConfig, "set_timing_cache", lambda *_: None)
+    monkeypatch.setattr(rtx.IBuilderConfig, "set_timing_cache", lambda *_: True)
     monkeypatch.setattr(rtx.IBuilderConfig, "create_timing_cache", lambda config, before: told.append(before) or [])
     after = SimpleNamespace(serialize=lambda: b"measured %d" % len(told))
     monkeypatch.setattr(rtx.IBuilderConfig, "get_timing_cache", lambda config: after)
     assert cli.main(["build", "edgeface-detector", "--engines", str(tmp_path)]) == 0
-    assert told == [b"", b"measured 1"]
+    assert cli.main(["build", "edgeface-landmarks", "--engines", str(tmp_path)]) == 0  # another day
+    assert told == [b"", b"measured 1", b"measured 2"]
     names = ["edgeface-detector-128x128-fp16.json", "edgeface-detector-640x640-fp16.json"]
     passports = [read_passport(tmp_path / name) for name in names]
     assert [(one.compute_capability, one.device) for one in passports] == [("8.7", "Orin")] * 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,13 +14,19 @@ from typing import Any
 
 from edgeface.build import precision, trt
 from edgeface.build.device import NO_DEVICE, Device, current_device, machine
+from edgeface.build.memory import check_memory
+from edgeface.build.progress import Progress
+from edgeface.build.timings import read_timings, write_timings
 from edgeface.build.trt import Network, Order
+from edgeface.build.workplace import alone_in, scratch
 from edgeface.cuda.plan import plan_version
 from edgeface.decoders import make_decoder
 from edgeface.errors import ConfigError, EngineError
 from edgeface.landmarks import make_landmark_decoder
 from edgeface.model_card import Card, onnx_path
 from edgeface.passport import Passport, Tensor, engine_name, passport_path, write_engine
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,8 @@ def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
         raise EngineError(f"TensorRT {module.__version__} takes no ONNX with Q/DQ nodes for DLA: use fp16")
     onnx = onnx_path(order.card)
     device = NO_DEVICE if portable else current_device()
-    with tempfile.TemporaryDirectory(prefix="edgeface-build-") as scratch:
-        built_from = precision.form(onnx, order.precision, strongly_typed=typed, folder=Path(scratch), engines=folder)
+    with scratch() as temporary:
+        built_from = precision.form(onnx, order.precision, strongly_typed=typed, folder=temporary, engines=folder)
         network = trt.parse(module, built_from, order)
         built_from_sha256 = _sha256(built_from)
     _check_outputs(order, network)
@@ -68,10 +76,18 @@ def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
     return Draft(order, folder / name, _sha256(onnx), built_from_sha256, network, device, module)
 
 
-def finish(one: Draft, timing_cache: bytes = b"") -> bytes:
-    """Build the draft and write it. Returns the timing cache for the next one on this device. Raises EngineError."""
-    order, network = one.order, one.network
-    built = trt.build(one.module, network, order, timing_cache if one.device is not NO_DEVICE else None)
+def finish(one: Draft) -> None:
+    """Build the draft and write it, alone in its folder. Ctrl-C ends it. Raises EngineError, DeviceError."""
+    with alone_in(one.path.parent):
+        _finish(one)
+
+
+def _finish(one: Draft) -> None:
+    order, network, on_device = one.order, one.network, one.device is not NO_DEVICE
+    check_memory(order.workspace_mb if on_device else 0)
+    begun_s = time.monotonic()
+    kept = one.path.parent, one.module.__version__, one.device
+    built = trt.build(one.module, network, order, read_timings(*kept) if on_device else None, Progress())
     passport = Passport(
         schema=1,
         card=order.card.name,
@@ -96,7 +112,9 @@ def finish(one: Draft, timing_cache: bytes = b"") -> bytes:
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     write_engine(one.path, built.plan, passport)
-    return built.timing_cache
+    log.info("%s: built in %.0f s", one.path, time.monotonic() - begun_s)
+    if built.timing_cache:
+        write_timings(*kept, built.timing_cache)
 
 
 def target_folder(card: Card, engines: Sequence[str]) -> Path:

@@ -7,14 +7,18 @@ typing). What one of them lacks is asked for by its name; nothing goes by versio
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeface.build.progress import Progress, monitor_of, watched
 from edgeface.cuda.trt_logging import reporting
 from edgeface.errors import ConfigError, DeviceError, EngineError, one_line
 from edgeface.model_card import Card
 from edgeface.passport import Precision, Size, Tensor
+
+log = logging.getLogger(__name__)
 
 DEFAULT_RUNTIME = "tensorrt"
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
@@ -103,25 +107,41 @@ def parse(trt: Any, onnx: Path, order: Order) -> Network:
     return Network(_tensor(definition.get_input(0)), outputs, batch, definition, builder, parser)
 
 
-def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None) -> Built:
-    """Build a parsed network: seconds on a PC, minutes on a Jetson. Raises EngineError.
+def build(trt: Any, network: Network, order: Order, timing_cache: bytes | None, progress: Progress) -> Built:
+    """Build a parsed network: seconds on a PC, minutes on a Jetson; Ctrl-C ends it. Raises EngineError.
 
     `timing_cache`: what an earlier build on the same device has measured, b"" for nothing; None: measure nothing.
     """
     config = configure(trt, network, order)
-    cache = None
-    if timing_cache is not None:
-        cache = config.create_timing_cache(timing_cache)  # lives until the build returns
-        config.set_timing_cache(cache, False)  # not one of another device
+    cache = _timing_cache(config, timing_cache) if timing_cache is not None else None  # lives until the build returns
+    monitor = monitor_of(progress, trt)
+    if monitor is not None:
+        config.progress_monitor = monitor
     recorder = reporting(trt).recorder()
     network.builder.error_recorder = recorder  # before the network was parsed it would crash at exit
-    plan = network.builder.build_serialized_network(network.definition, config)
+    title = f"{order.card.name} {order.input_size[0]}x{order.input_size[1]} {order.precision}"
+    plan = watched(
+        lambda: network.builder.build_serialized_network(network.definition, config),
+        progress,
+        title,
+        cancellable=monitor is not None,
+    )
     if plan is None:
         reasons = recorder.reasons() or "it says no more"
         raise EngineError(f"{order.card.name}: TensorRT cannot build it: {reasons[:500]}")
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     measured = bytes(config.get_timing_cache().serialize()) if cache is not None else b""
     return Built(bytes(plan), flags, measured)
+
+
+def _timing_cache(config: Any, known: bytes) -> Any:
+    """A timing cache that begins with what is `known`, or, if TensorRT refuses that, with nothing."""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):  # not one of another device
+        log.warning("TensorRT refuses what earlier builds have measured: all is measured anew")
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
 
 
 def configure(trt: Any, network: Network, order: Order) -> Any:
