@@ -33,7 +33,7 @@ setup(
     package_data={
         "edgeface": ["py.typed"],
         "edgeface.cuda": ["crop.cu", "README.md", "kernels/*"],
-        "edgeface.demo": ["demo.mp4", "demo.json"],
+        "edgeface.demo": ["demo.mp4", "demo.json", "golden.npz"],
         "edgeface.engines": ["*.toml", "*.md", "*.txt", "edgeface-*.onnx"],
     },
     install_requires=[

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from edgeface.config import Config
 from edgeface.errors import ConfigError, DeviceError, one_line
 from edgeface.model_card import Card
+from edgeface.passport import Golden
 from edgeface.seams import Engine, Glimpse, Source
+from edgeface.self_test import Check, make_check
 from edgeface.source_uri import SourceUri
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ class Backend:
     open_source: Callable[[SourceUri], Source]  # raises ConfigError, SourceError
     facts: dict[str, str]  # what more `status` says
     close: Callable[[], None]
+    checks: tuple[Check | None, ...] = ()  # of each engine, where it can be tested; none on the CPU
+    self_test_s: float = 0.0  # how often they are made again; 0: never
 
 
 def open_backend(networks: Wanted, config: Config) -> Backend:
@@ -66,17 +70,28 @@ def _open_gpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
         how = "pip install 'edgeface[cuda]'; TensorRT comes with JetPack: docs/jetson.md"
         raise ConfigError(f"the cuda backend lacks {what}: {how}") from error
     cuda = config.cuda
+    checks: list[Check | None] = []
+
+    def complaint(card: Card, engine: Engine, golden: Golden | None) -> str:
+        check = make_check(card, engine, golden)
+        why = check() if check is not None else ""
+        if not why:
+            checks.append(check)
+        return why
+
     engines, glimpse, stream, facts = open_engines(
         networks,
         stack,
         device=cuda.device,
-        precision=cuda.precision,
+        precisions=(cuda.precision,) if isinstance(cuda.precision, str) else cuda.precision,
+        complaint=complaint,
         dla_core=cuda.dla_core,
         graph=cuda.graph,
         frame_memory=cuda.frame_memory,
     )
     capture = partial(_open_source, capture=cuda.capture, stream=stream)
-    return Backend(tuple(engines), glimpse, capture, facts, stack.pop_all().close)
+    close, period_s = stack.pop_all().close, cuda.self_test_minutes * 60
+    return Backend(tuple(engines), glimpse, capture, facts, close, tuple(checks), period_s)
 
 
 def _open_source(uri: SourceUri, *, capture: str, stream: int) -> Source:

@@ -15,6 +15,7 @@ Inner = Annotated[float, Meta(gt=0, lt=1)]
 Side = Annotated[int, Meta(ge=32, le=8192)]
 Focal = Annotated[float, Meta(ge=1, le=1e6)]  # pixels
 Middle = Annotated[float, Meta(ge=-1e6, le=1e6)]  # pixels
+Precision = Literal["fp32", "fp16", "int8"]
 Count = Annotated[int, Meta(ge=1, le=8)]
 
 
@@ -100,7 +101,9 @@ class CudaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The GPU backend."""
 
     device: Annotated[int, Meta(ge=0, le=63)] = 0
-    precision: Literal["fp32", "fp16", "int8"] = "fp16"  # of the engines to load
+    # of the engines to load; of several the first that exists and passes its self-test, for each network
+    precision: Precision | Annotated[tuple[Precision, ...], Meta(min_length=1, max_length=3)] = "fp16"
+    self_test_minutes: Annotated[float, Meta(ge=0, le=1440)] = 0.0  # how often again while it runs; 0: never
     dla_core: Annotated[int, Meta(ge=0, le=7)] | None = None  # None: the GPU itself
     graph: bool = True  # replay a captured CUDA graph instead of enqueueing layer by layer
     frame_memory: Literal["auto", "mapped", "device"] = "auto"  # where kernels read a frame

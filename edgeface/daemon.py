@@ -81,6 +81,7 @@ def loop(source: Source, pipeline: Pipeline, publisher: Publisher, health: Healt
                     sent_ns = publisher.send(topic, body)
                     if topic == "faces":
                         health.frame(sent_ns - begun_ns, body["dropped"], len(body["faces"]))
+                pipeline.self_test()
             health.tick(got_frame=frame is not None)
         health.stopping(stop.reason or reason or f"{frames} frames done")
     except Exception as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeface import boxes, clustering
-from edgeface.backend import Backend, open_backend
+from edgeface.backend import Backend, Wanted, open_backend
 from edgeface.config import Config
 from edgeface.decoders import make_decoder
 from edgeface.detector import FaceDetector, Merge
@@ -19,6 +19,7 @@ from edgeface.model_card import Card, Fpenet, Thresholds, find_card, input_sizes
 from edgeface.multiscale import MultiScaleDetector
 from edgeface.point_sets import NAMED
 from edgeface.seams import Detector, Engine
+from edgeface.self_test import Check, SelfTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Networks:
     landmarker: FaceLandmarker | None
     backend: Backend  # its engines: the detector's first
     facts: dict[str, str]  # what `status` says: backend, detector, landmarks, precision
+    self_test: SelfTest | None = None  # None: no engine is tested while it runs
 
     def close(self) -> None:
         self.backend.close()
@@ -55,7 +57,17 @@ def open_networks(config: Config) -> Networks:
         facts = {"backend": engines[0].backend, "precision": engines[0].precision, "detector": card.name}
         facts |= {"landmarks": landmark_card.name if landmark_card is not None else "none"} | backend.facts
         stack.pop_all()
-    return Networks(detector, card.thresholds, landmarker, backend, facts)
+    return Networks(detector, card.thresholds, landmarker, backend, facts, _self_test(wanted, backend))
+
+
+def _self_test(networks: Wanted, backend: Backend) -> SelfTest | None:
+    checks: dict[str, list[tuple[str, Check]]] = {"detect": [], "landmarks": []}
+    for (card, _), check in zip(networks, backend.checks, strict=False):  # the CPU has none
+        if check is not None:
+            checks[card.task].append((card.name, check))
+    if not backend.self_test_s or not any(checks.values()):
+        return None
+    return SelfTest(checks["detect"], checks["landmarks"], backend.self_test_s)
 
 
 def make_landmarker(card: Card, engine: Engine, config: Config) -> FaceLandmarker:

@@ -15,6 +15,7 @@ from edgeface.networks import Networks, open_networks, score_thresholds
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
 from edgeface.seams import Detector, Glimpse, Landmarker, Source
+from edgeface.self_test import SelfTest
 from edgeface.signals import FaceSignals
 from edgeface.smoothing import FaceSmoother
 from edgeface.source_uri import ScenarioUri, parse_source
@@ -57,7 +58,8 @@ def build(config: Config) -> Parts:
     with ExitStack() as stack:
         stack.callback(networks.close)
         backend = networks.backend
-        pipeline = _pipeline(networks.detector, networks.thresholds, config, networks.landmarker, backend.glimpse)
+        found_by, located_by, test = networks.detector, networks.landmarker, networks.self_test
+        pipeline = _pipeline(found_by, networks.thresholds, config, located_by, backend.glimpse, test)
         source = backend.open_source(uri)
         stack.pop_all()
     return Parts(source, pipeline, networks, networks.facts)
@@ -69,6 +71,7 @@ def _pipeline(
     config: Config,
     landmarker: Landmarker | None = None,
     glimpse: Glimpse | None = None,
+    self_test: SelfTest | None = None,
 ) -> Pipeline:
     schedule, camera_moves = make_schedule(config), config.tracker.camera_moves
     return Pipeline(
@@ -82,6 +85,7 @@ def _pipeline(
         smoother=FaceSmoother() if config.tracker.smoothing else None,
         glimpse=glimpse if camera_moves or schedule.interval is None else None,
         camera_moves=camera_moves,
+        self_test=self_test,
     )
 
 

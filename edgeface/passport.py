@@ -28,6 +28,20 @@ class Tensor(msgspec.Struct, frozen=True):
     dtype: str  # as NumPy calls it: float32
 
 
+class Golden(msgspec.Struct, frozen=True):
+    """What is to be found in the golden picture, in its pixels; see edgeface.self_test."""
+
+    picture: Sha256  # of the picture's file
+    # a row a face. A detector's: score, box, keypoints. Landmarks: the points of the faces whose boxes are in the file
+    faces: Annotated[tuple[Annotated[tuple[float, ...], Meta(min_length=2)], ...], Meta(min_length=1)]
+    score_tolerance: Annotated[float, Meta(ge=0)]
+    place_tolerance: Annotated[float, Meta(ge=0)]  # in sizes of the face: the square root of its box's area
+
+    def __post_init__(self) -> None:
+        if len({len(row) for row in self.faces}) != 1:
+            raise ValueError("golden.faces must have rows of one length")
+
+
 class Passport(msgspec.Struct, frozen=True):
     """Keys are only ever added, with a default; keys of a later version are passed over when one is read."""
 
@@ -52,6 +66,7 @@ class Passport(msgspec.Struct, frozen=True):
     workspace_mb: int
     flags: tuple[str, ...]  # the builder's
     date: str  # ISO 8601
+    golden: Golden | None = None  # None: the engine is not tested
 
 
 def engine_name(card_name: str, input_size: Size, precision: Precision, dla: bool) -> str:

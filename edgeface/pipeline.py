@@ -15,6 +15,7 @@ from edgeface.holding import LandmarkHold
 from edgeface.message import faces_body
 from edgeface.schedule import KeyframeSchedule, Situation, moved_share, situation
 from edgeface.seams import Detector, Glimpse, Landmarker, Tracker
+from edgeface.self_test import SelfTest
 from edgeface.signals import FaceSignals
 from edgeface.smoothing import FaceSmoother
 from edgeface.values import CONFIRMED, F32, U8, Frame, Landmarks, Signals, Tracks
@@ -45,6 +46,7 @@ class Pipeline:
         smoother: FaceSmoother | None = None,
         glimpse: Glimpse | None = None,
         camera_moves: bool = False,
+        self_test: SelfTest | None = None,
     ) -> None:
         """`blind_timeout_s`: faces are not predicted for longer than this while the detector fails. After so long
         without a frame, at least a second, it looks at once.
@@ -52,11 +54,12 @@ class Pipeline:
         `hold` says when landmarks may correct the tracks between looks; without it they never do. `signals` derives
         more from them. `smoother` calms what is published; tracker and schedule do not see it. `glimpse` shows the
         schedule where something moved, and if `camera_moves`, how the whole picture did; without it nothing is known
-        of that.
+        of that. What fails the `self_test` is not asked.
         """
         self.detector, self.tracker, self.schedule, self.glimpse = detector, tracker, schedule, glimpse
         self.landmarker, self.signals, self._hold = landmarker, signals, hold
         self._smoother, self._camera_moves = smoother, camera_moves
+        self._self_test = self_test or SelfTest([], [], 0)
         self._blind_timeout_ns = round(blind_timeout_s * 1e9)
         self._gap_ns = max(self._blind_timeout_ns, _SHORTEST_GAP_NS)
         self._blind = ""  # why the detector cannot be trusted now, one line
@@ -75,7 +78,11 @@ class Pipeline:
     @property
     def problem(self) -> str:
         """Why what is published cannot be trusted now, in one line; "" while all is well."""
-        return self._blind or self._unplaced
+        return self._blind or self._self_test.problem or self._unplaced
+
+    def self_test(self) -> None:
+        """Between two frames: test an engine if it is time. Raises EngineError, DeviceError."""
+        self._self_test.run_due(keyframe=self._keyframe_age == 0)
 
     def step(self, frame: Frame) -> list[Message]:
         """What to publish for `frame`: one `faces` message, then events. Raises EngineError when inference fails."""
@@ -166,6 +173,8 @@ class Pipeline:
         """The tracks after a look; None when the detector's numbers mean nothing: then nobody looked."""
         started_ns = time.perf_counter_ns()
         try:
+            if self._self_test.detector_problem:
+                raise OutputError(self._self_test.detector_problem)
             detections = self.detector.detect(frame)
         except OutputError as error:
             self._look_now = "retry"
@@ -183,6 +192,8 @@ class Pipeline:
         """The landmarks of the faces and, between looks, the faces corrected with them; both row by row."""
         self._doubted = 0
         there = (tracks.state == CONFIRMED)[:, None]  # a face that the last look missed may be behind another
+        if self._self_test.landmarks_problem:
+            there &= False
         landmarks = landmarker.locate(frame, np.where(there, tracks.xyxy, np.float32(np.nan)))
         self._check_landmarks(landmarks)
         if self._hold is None:

@@ -91,7 +91,8 @@ def opener(folder: Path, stack: ExitStack) -> Callable[..., Any]:
     def opened(*networks: tuple[Card, tuple[int, int] | None], **changes: Any) -> Any:
         from edgeface.cuda.engine import open_engines
 
-        settings = {"device": 0, "precision": "fp16", "dla_core": None, "graph": True, "frame_memory": "auto"}
+        settings = {"device": 0, "precisions": ["fp16"], "dla_core": None, "graph": True, "frame_memory": "auto"}
+        settings["complaint"] = lambda *_: ""
         found = [(replace(card, folders=(str(folder), *card.folders)), size) for card, size in networks]
         return open_engines(found, stack, **(settings | changes))
 

@@ -46,6 +46,7 @@ LAYERS = [
         "cpu",
         "cuda",
     },
+    {"self_test"},
     {"multiscale", "pipeline", "backend"},
     {"networks"},
     {"parts"},

@@ -19,13 +19,14 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
+from fakes import passport
 
 from edgeface import cli
 from edgeface.build import engine
 from edgeface.build.progress import Progress
 from edgeface.build.workplace import alone_in
 from edgeface.errors import EngineError
-from edgeface.passport import Passport, passport_path, read_passport, write_engine
+from edgeface.passport import passport_path, read_passport, write_engine
 
 NAME = "edgeface-landmarks-80x80-fp32.rtx.engine"
 BUILD = ["build", "edgeface-landmarks", "--runtime", "tensorrt-rtx", "--precision", "fp32", "--engines"]
@@ -34,10 +35,10 @@ BUILD = ["build", "edgeface-landmarks", "--runtime", "tensorrt-rtx", "--precisio
 def accepted(path: Path) -> bytes | None:
     """The engine, if it has what makes the daemon take one: a passport that is its own."""
     try:
-        passport, data = read_passport(passport_path(path)), path.read_bytes()
+        says, data = read_passport(passport_path(path)), path.read_bytes()
     except (EngineError, FileNotFoundError):
         return None
-    return data if passport.engine_sha256 == hashlib.sha256(data).hexdigest() else None
+    return data if says.engine_sha256 == hashlib.sha256(data).hexdigest() else None
 
 
 def is_whole(data: bytes) -> bool:
@@ -174,7 +175,7 @@ def killed_at_every_moment(folder: Path) -> None:
     """Write an engine over another in children that are killed at their first, second, ... step; say what is left."""
     path = folder / "net-64x64-fp16.engine"
     for moment in range(100):
-        write_engine(path, OLD, passport_of(OLD))
+        write_engine(path, OLD, passport(OLD))
         child = os.fork()
         if not child:
             steps = iter(range(moment))
@@ -185,7 +186,7 @@ def killed_at_every_moment(folder: Path) -> None:
 
             os.fsync = lambda _: sys.audit("fsync")
             sys.addaudithook(hook)
-            write_engine(path, NEW, passport_of(NEW))
+            write_engine(path, NEW, passport(NEW))
             os._exit(0)
         killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
         with alone_in(folder):
@@ -202,32 +203,6 @@ def test_a_build_that_is_killed_while_it_writes_leaves_the_old_engine_the_new_or
         [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert re.fullmatch(r"(old\n){6,}none\n(new\n){3,}", said), said  # none: between the names of engine and passport
-
-
-def passport_of(data: bytes) -> Passport:
-    return Passport(
-        schema=1,
-        card="net",
-        engine_sha256=hashlib.sha256(data).hexdigest(),
-        engine_bytes=len(data),
-        onnx_sha256="0" * 64,
-        built_from_sha256="0" * 64,
-        tensorrt="10.3.0",
-        plan_version=None,
-        compute_capability="8.7",
-        device="Orin",
-        platform="test",
-        precision="fp16",
-        int8_source="",
-        inputs=(),
-        outputs=(),
-        batch=(1, 1, 1),
-        input_size=(64, 64),
-        dla_core=None,
-        workspace_mb=1024,
-        flags=(),
-        date="2026-11-22",
-    )
 
 
 # --- a full disk
@@ -264,7 +239,7 @@ def test_neither_the_engine_nor_its_passport_is_replaced_unless_both_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: int
 ) -> None:
     path = tmp_path / "net-64x64-fp16.engine"
-    write_engine(path, OLD, passport_of(OLD))
+    write_engine(path, OLD, passport(OLD))
     calls = iter(range(1, 10))
 
     def fsync(_: int) -> None:
@@ -274,7 +249,7 @@ def test_neither_the_engine_nor_its_passport_is_replaced_unless_both_can_be(
     monkeypatch.setattr(os, "fsync", fsync)
     which = path if full_at == 1 else passport_path(path)
     with pytest.raises(EngineError, match=f"{which.name}: cannot be written: No space left on device"):
-        write_engine(path, NEW, passport_of(NEW))
+        write_engine(path, NEW, passport(NEW))
     assert accepted(path) == OLD
     assert len(names(tmp_path)) == 2
 

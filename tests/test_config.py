@@ -36,9 +36,24 @@ def test_a_camera_matrix_is_four_numbers(tmp_path: Path) -> None:
     assert (landmarks.camera_matrix, landmarks.pose, landmarks.card) == ((910, 905.5, 641, -3.5), True, "none")
 
 
+@pytest.mark.parametrize(("text", "precision"), [("'int8'", "int8"), ("['int8', 'fp16']", ("int8", "fp16"))])
+def test_a_precision_is_one_or_several(tmp_path: Path, text: str, precision: object) -> None:
+    path = tmp_path / "front.toml"
+    path.write_text(f"[cuda]\nprecision = {text}\nself_test_minutes = 30\n")
+    cuda = load_config(str(path), {}).cuda
+    assert (cuda.precision, cuda.self_test_minutes) == (precision, 30.0)
+    assert (load_config(None, {}).cuda.precision, load_config(None, {}).cuda.self_test_minutes) == ("fp16", 0)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ("[cuda]\nprecision = 'fp8'", "Invalid enum value 'fp8' - at `$.cuda.precision`"),
+        ("[cuda]\nprecision = ['fp8']", "Invalid enum value 'fp8' - at `$.cuda.precision[0]`"),
+        ("[cuda]\nprecision = []", "length >= 1 - at `$.cuda.precision`"),
+        ("[cuda]\nself_test_minutes = -1", ">= 0.0 - at `$.cuda.self_test_minutes`"),
+        ("[cuda]\nself_test_minutes = 1441", "<= 1440.0 - at `$.cuda.self_test_minutes`"),
+        ("[cuda]\nself_test_minutes = nan", "at `$.cuda.self_test_minutes`"),
         ("sorce = 'demo:'", "unknown field `sorce`"),
         ("[detector]\nscore_treshold = 0.5", "unknown field `score_treshold` - at `$.detector`"),
         ("[detector]\nscore_threshold = 1.5", "<= 1.0 - at `$.detector.score_threshold`"),

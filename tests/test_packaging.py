@@ -52,6 +52,7 @@ def test_the_wheel_holds_the_networks_cards_and_clip_and_nothing_restricted(whee
         "edgeface/cuda/kernels/kernels.json",
         "edgeface/demo/demo.mp4",
         "edgeface/demo/demo.json",
+        "edgeface/demo/golden.npz",
         "edgeface/evaluate/landmarks.py",
         "edgeface/py.typed",
         "edgeface/scenario/scenes.py",

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from edgeface.errors import EngineError
 from edgeface.passport import (
+    Golden,
     Passport,
     Tensor,
     build_command,
@@ -82,6 +83,18 @@ def fields(**changes: Any) -> bytes:
     return json.dumps({key: value for key, value in values.items() if value is not ...}).encode()
 
 
+GOLDEN = {"picture": "0" * 64, "faces": [[0.5, 1], [2, 3]], "score_tolerance": 0.1, "place_tolerance": 0.2}
+
+
+def test_the_answer_to_the_golden_picture_may_be_there_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "net.json"
+    path.write_bytes(fields(golden=...))  # as older ones are
+    assert read_passport(path).golden is None
+    path.write_bytes(fields(golden=GOLDEN))
+    golden = Golden(picture="0" * 64, faces=((0.5, 1), (2, 3)), score_tolerance=0.1, place_tolerance=0.2)
+    assert read_passport(path).golden == golden
+
+
 def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     path.write_bytes(fields(calibration={"pictures": 100}))
@@ -103,6 +116,11 @@ def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
         (fields(plan_version=[10, 3]), "at `$.plan_version`"),
         (fields(compute_capability="87"), "at `$.compute_capability`"),
         (fields(batch=[1, 2]), "at `$.batch`"),
+        (fields(golden={}), "missing required field `picture` - at `$.golden`"),
+        (fields(golden=GOLDEN | {"faces": []}), "length >= 1 - at `$.golden.faces`"),
+        (fields(golden=GOLDEN | {"faces": [[1], [2]]}), "length >= 2 - at `$.golden.faces[0]`"),
+        (fields(golden=GOLDEN | {"faces": [[1, 2], [1, 2, 3]]}), "rows of one length - at `$.golden`"),
+        (fields(golden=GOLDEN | {"score_tolerance": -0.1}), ">= 0.0 - at `$.golden.score_tolerance`"),
         (fields(inputs=[{"name": "x", "shape": ["n"], "dtype": "float32"}]), "at `$.inputs[0].shape[0]`"),
     ],
 )

@@ -29,6 +29,7 @@ from edgeface.message import landmark_points
 from edgeface.parts import build
 from edgeface.pipeline import Pipeline
 from edgeface.schedule import KeyframeSchedule
+from edgeface.self_test import SelfTest
 from edgeface.smoothing import FaceSmoother
 from edgeface.tracker import ByteTracker
 from edgeface.values import Frame, Landmarks, Signals, Tracks
@@ -423,3 +424,50 @@ def test_a_network_that_is_no_landmark_network_is_refused(
     card = small_landmarks(make_onnx, make_card, 5, said=68)
     with pytest.raises(EngineError, match=r"small: for 68 points .*found score \[1, 5\], points \[1, 5, 2\]"):
         build(load_config(None, {"landmarks": {"card": card}}))
+
+
+# --- engines that fail their self-test
+
+
+def failing(detector: str = "", landmarks: str = "") -> SelfTest:
+    """Always due; the reasons why one fails."""
+    now_ns = iter(range(0, 10**15, 10**10))
+    return SelfTest([("a", lambda: detector)], [("b", lambda: landmarks)], 1.0, lambda: next(now_ns))
+
+
+def run_tested(steps: Pipeline, frames: range) -> list[dict[str, Any]]:
+    """The frames' messages, with each engine tested between two frames."""
+    bodies = []
+    for number in frames:
+        bodies.append(faces(steps.step(frame(number))))
+        steps.self_test()
+        steps.self_test()
+    return bodies
+
+
+def test_a_detector_that_fails_its_self_test_is_not_asked() -> None:
+    detector = FakeDetector(detections(BOX))
+    steps = holding(detector, self_test=failing(detector="expected this, found that"))
+    first, *rest = run_tested(steps, range(10))
+    assert detector.looks == [0]
+    assert first["mode"] == "fixed"
+    assert {body["mode"] for body in rest[2:]} == {"degraded"}
+    assert [sources(body) for body in rest[2:]] == [["landmarks"]] * 7  # they still hold it
+    assert steps.problem == "a fails its self-test: expected this, found that"
+
+
+def test_landmarks_that_fail_their_self_test_are_not_asked_for() -> None:
+    detector = FakeDetector(detections(BOX))
+    steps = holding(detector, self_test=failing(landmarks="expected this, found that"))
+    first, *rest = run_tested(steps, range(10))
+    assert "landmarks" in first["faces"][0]
+    assert not any("landmarks" in face for body in rest for face in body["faces"])
+    assert {body["mode"] for body in rest} == {"fixed"}
+    assert {tuple(sources(body)) for body in rest} == {("detector",), ("predicted",)}
+    assert steps.problem == "b fails its self-test: expected this, found that"
+
+
+def test_without_a_self_test_nothing_is_tested() -> None:
+    steps = holding(FakeDetector(detections(BOX)))
+    assert all(body["mode"] == "fixed" for body in run_tested(steps, range(4)))
+    assert steps.problem == ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeface.build import precision, trt
 from edgeface.build.device import NO_DEVICE, Device, current_device, machine
+from edgeface.build.golden import expected_answer
 from edgeface.build.memory import check_memory
 from edgeface.build.progress import Progress
 from edgeface.build.timings import read_timings, write_timings
@@ -87,6 +88,7 @@ def _finish(one: Draft) -> None:
     check_memory(order.workspace_mb if on_device else 0)
     begun_s = time.monotonic()
     kept = one.path.parent, one.module.__version__, one.device
+    golden = expected_answer(order.card, order.input_size, order.precision)
     built = trt.build(one.module, network, order, read_timings(*kept) if on_device else None, Progress())
     passport = Passport(
         schema=1,
@@ -110,6 +112,7 @@ def _finish(one: Draft) -> None:
         workspace_mb=order.workspace_mb,
         flags=built.flags,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        golden=golden,
     )
     write_engine(one.path, built.plan, passport)
     log.info("%s: built in %.0f s", one.path, time.monotonic() - begun_s)

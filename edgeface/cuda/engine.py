@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pycuda.driver as cuda
@@ -17,10 +18,14 @@ from edgeface.cuda.graph import GraphError
 from edgeface.cuda.memory import Gpu, Shared
 from edgeface.cuda.network import Network
 from edgeface.cuda.plan import Plan, check_device, load_plan
+from edgeface.errors import EngineError
 from edgeface.model_card import Card
+from edgeface.passport import Golden, Precision
 from edgeface.values import F32, Frame
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class TensorrtEngine:
@@ -41,8 +46,9 @@ class TensorrtEngine:
         *,
         graph: bool,
         dla_core: int | None,
+        resources: ExitStack,
     ) -> None:
-        """`graph`: replay a fixed batch from a CUDA graph. Only inside `with gpu:`.
+        """`graph`: replay a fixed batch from a CUDA graph. `resources` gives back what is taken. Only inside `with gpu:`.
 
         Raises EngineError, DeviceError, ConfigError.
         """
@@ -51,7 +57,7 @@ class TensorrtEngine:
         self._gpu, self._frames, self._spec = gpu, frames, card.input
         self._seen: tuple[Frame, F32] | None = None  # of the last call
         width, height = self.input_size
-        self._resources = gpu.resources.enter_context(ExitStack())
+        self._resources = resources
         self._network = Network(gpu, plan, (card.input.channels, height, width), dla_core, self._resources)
         self._crops = Shared(gpu, (self._network.batch, 4), np.float32, mapped=gpu.integrated)
         self._resources.callback(self._crops.free)
@@ -129,33 +135,85 @@ def open_engines(
     stack: ExitStack,
     *,
     device: int,
-    precision: Literal["fp32", "fp16", "int8"],
+    precisions: Sequence[Precision],
     dla_core: int | None,
     graph: bool,
     frame_memory: Literal["auto", "mapped", "device"],
+    complaint: Callable[[Card, TensorrtEngine, Golden | None], str],
 ) -> tuple[list[TensorrtEngine], GpuGlimpse, int, dict[str, str]]:
     """Load each card's network for inputs of a size (width, height); `stack` closes all.
 
-    Returns the engines, what makes glimpses, the stream (CUDA's handle) and what `status` says. All that can be checked
-    without CUDA is checked before CUDA starts. Only detectors run on the DLA. Raises EngineError, DeviceError,
-    ConfigError.
+    Each network has the first of `precisions` with an engine that is there, that loads, and that there is no
+    `complaint` of, by what its passport expects. Returns the engines, what makes glimpses, the stream (CUDA's handle)
+    and what `status` says. All that can be checked without CUDA is checked before CUDA starts. Only detectors run on
+    the DLA. Raises EngineError, DeviceError, ConfigError.
     """
-    plans = []
-    for card, size in networks:
+    refusals: list[list[EngineError]] = [[] for _ in networks]
+    choices: list[list[Plan]] = []
+    for (card, size), refused in zip(networks, refusals, strict=True):
         dla = dla_core is not None and card.task == "detect"
-        plans.append(load_plan(card, size, precision=precision, dla=dla, tensorrt_version=trt.__version__))
+        load = partial(load_plan, card, size, dla=dla, tensorrt_version=trt.__version__)
+        choices.append(list(_passing([partial(load, precision=one) for one in dict.fromkeys(precisions)], refused)))
     gpu = Gpu(device)
-    for plan in plans:
-        check_device(plan, gpu.compute_capability, gpu.name)
+    for plans, refused in zip(choices, refusals, strict=True):
+        plans[:] = _passing([partial(_for_device, plan, gpu) for plan in plans], refused)
     mapped = gpu.integrated if frame_memory == "auto" else frame_memory == "mapped"
     gpu.open(stack)
-    engines = []
+    engines, fallbacks = [], []
     with gpu:
         kernels, frames = Kernels(gpu), FrameMemory(gpu, mapped=mapped)
         glimpse = GpuGlimpse(gpu, kernels, frames)
-        for plan, (card, _) in zip(plans, networks, strict=True):
+        for plans, (card, _), refused in zip(choices, networks, refusals, strict=True):
             core = dla_core if card.task == "detect" else None
-            engines.append(TensorrtEngine(gpu, kernels, frames, plan, card, graph=graph, dla_core=core))
+            make = partial(TensorrtEngine, gpu, kernels, frames, card=card, graph=graph, dla_core=core)
+            engines.append(
+                next(_passing([partial(_open_good, gpu, make, plan, card, complaint) for plan in plans], refused))
+            )
+            if engines[-1].precision != precisions[0]:
+                fallbacks.append(f"{card.name} {engines[-1].precision} instead of {precisions[0]}")
+                log.warning("%s: %s", fallbacks[-1], "; ".join(map(str, refused)))
     facts = {"gpu": gpu.name, "tensorrt": trt.__version__, "frame_memory": "mapped" if mapped else "device"}
+    if fallbacks:
+        facts["fallback"] = ", ".join(fallbacks)
     log.info("TensorRT %(tensorrt)s on %(gpu)s, kernels read frames in %(frame_memory)s memory", facts)
     return engines, glimpse, gpu.stream.handle, facts
+
+
+def _passing(tries: Iterable[Callable[[], T]], refused: list[EngineError]) -> Iterator[T]:
+    """The results of those tries that raise no EngineError; when all do, it is raised. Errors go to `refused`."""
+    passed = False
+    for attempt in tries:
+        try:
+            result = attempt()
+        except EngineError as error:
+            refused.append(error)
+            continue
+        passed = True
+        yield result
+    if not passed:
+        raise refused[0] if len(refused) == 1 else EngineError("; ".join(map(str, refused)))
+
+
+def _for_device(plan: Plan, gpu: Gpu) -> Plan:
+    check_device(plan, gpu.compute_capability, gpu.name)
+    return plan
+
+
+def _open_good(
+    gpu: Gpu,
+    make: Callable[..., TensorrtEngine],
+    plan: Plan,
+    card: Card,
+    complaint: Callable[[Card, TensorrtEngine, Golden | None], str],
+) -> TensorrtEngine:
+    """Load a plan, or raise EngineError if there is a complaint of what it computes."""
+    resources = gpu.resources.enter_context(ExitStack())
+    try:
+        engine = make(plan, resources=resources)
+        why = complaint(card, engine, plan.passport.golden)
+        if why:
+            raise EngineError(f"{plan.path}: {why}; build it anew: {plan.rebuild}")
+    except EngineError:
+        resources.close()  # the next one needs the memory
+        raise
+    return engine
