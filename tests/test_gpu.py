@@ -122,7 +122,7 @@ def test_faces_are_the_cpus(needs: None, built: Any, memory: Any, picture: np.nd
     frames = [host_frame(picture), *(captured(picture, form, memory) for form in CAPTURES)]
     for frame_memory in ("mapped", "device"):
         with ExitStack() as stack:
-            settings = {"precision": precision, "frame_memory": frame_memory}
+            settings = {"precisions": (precision,), "frame_memory": frame_memory}
             (engine,), *_ = opener(built(precision), stack)((DETECTOR, None), **settings)
             for frame in frames:
                 found = detected(engine, frame)
@@ -138,7 +138,7 @@ def test_landmarks_are_the_cpus(needs: None, built: Any, picture: np.ndarray, pr
     on_the_cpu = open_cpu(LANDMARKS, None, threads=2, spinning=False)
     boxes = sure(detected(open_cpu(DETECTOR, None, threads=2, spinning=False), host_frame(picture))).xyxy
     with ExitStack() as stack:
-        (engine,), *_ = opener(built(precision), stack)((LANDMARKS, None), precision=precision)
+        (engine,), *_ = opener(built(precision), stack)((LANDMARKS, None), precisions=(precision,))
         for count in (1, 3, 40):
             some = np.tile(boxes, (40, 1))[:count]
             found, wanted = (
@@ -205,13 +205,13 @@ def test_the_kernels_load_and_are_the_cpus_on_this_gpu(
     crops = np.array([[100, 50, 200, 150], [-30, -20, 90, 100], [500, 200, 780, 480], [0, 0, 640, 640]], np.float32)
     wanted = Cropper(spec, size)(host_frame(picture), crops)
     gpu = Gpu(0)
-    gpu.open()
-    with gpu, ExitStack() as stack:
+    with ExitStack() as end:
+        gpu.open(end)
+        end.enter_context(gpu)
+        stack = end.enter_context(ExitStack())
         kernels = Kernels(gpu)
-        stack.callback(kernels.close)
         for mapped in (True, False):
             staging = FrameMemory(gpu, mapped=mapped)
-            stack.callback(staging.close)
             boxes = Shared(gpu, crops.shape, np.float32, mapped=mapped)
             stack.callback(boxes.free)
             tensor = Shared(gpu, wanted.shape, np.float32, mapped=mapped)
@@ -226,4 +226,3 @@ def test_the_kernels_load_and_are_the_cpus_on_this_gpu(
                 difference = np.abs(tensor.host - wanted)
                 assert difference.mean() < 1, frame.format
                 assert difference.max() < 16, frame.format
-    gpu.close()

@@ -48,9 +48,9 @@ class TensorrtEngine:
         dla_core: int | None,
         resources: ExitStack,
     ) -> None:
-        """`graph`: replay a fixed batch from a CUDA graph. `resources` gives back what is taken. Only inside `with gpu:`.
+        """`graph`: replay a fixed batch from a CUDA graph. `resources` gives back what is taken.
 
-        Raises EngineError, DeviceError, ConfigError.
+        Only inside `with gpu:`. Raises EngineError, DeviceError, ConfigError.
         """
         self.input_size = plan.passport.input_size
         self.precision: str = plan.passport.precision
