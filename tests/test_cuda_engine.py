@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from gpu_kit import CAPTURES, captured, host_frame, opener, write_default_engines, write_soft_engine
+from msgspec.structs import replace
 
 from edgeface.boxes import iou, letterbox
 from edgeface.config import load_config
@@ -145,6 +146,20 @@ def test_landmarks_of_any_number_of_faces(
     assert engine.pictures().shape == (0, 80, 80)
 
 
+def test_pictures_are_what_the_network_saw_without_mean_and_scale(
+    gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray
+) -> None:
+    changed = replace(LANDMARKS, input=replace(LANDMARKS.input, mean=(100.0,), scale=0.02))
+    write_soft_engine(tmp_path, LANDMARKS, (80, 80), batch=4)
+    (engine,), *_ = opened((changed, None))
+    (filled,) = gpu.calls("memset_d8_async")  # rows that no crop fills must be numbers, too
+    assert filled["nbytes"] == 4 * LANDMARKS.input.channels * 80 * 80 * 4
+    on_the_cpu = open_cpu(changed, None, threads=1, spinning=False)
+    for runs in (engine, on_the_cpu):
+        runs.infer(host_frame(picture), FACES)
+    np.testing.assert_allclose(engine.pictures(), on_the_cpu.pictures(), rtol=0, atol=2.5)
+
+
 @pytest.mark.parametrize("form", ["bgr8", "nv12"])
 def test_the_glimpse_is_the_cpus(
     gpu: Any, tmp_path: Path, opened: Open, capture: Any, picture: np.ndarray, form: str
@@ -228,6 +243,7 @@ def test_a_fixed_batch_is_replayed_as_a_graph_if_asked_for(
 ) -> None:
     write_soft_engine(tmp_path, DETECTOR, SIZE)
     (engine,), *_ = opened((DETECTOR, SIZE), graph=graph)
+    assert gpu.count("cuGraphLaunch") == (1 if graph else 0)  # warmed up, too
     gpu.log.clear()
     engine.infer(host_frame(picture), letterbox((640, 360), SIZE))
     assert (gpu.count("cuGraphLaunch"), gpu.count("execute_async_v3")) == ((1, 0) if graph else (0, 1))
