@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import types
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 import pytest
+from fakes import fake_jetson_utils
 
 from edgeface import backend
 from edgeface.config import load_config
-from edgeface.errors import ConfigError
+from edgeface.errors import ConfigError, DeviceError, EngineError
 from edgeface.parts import build
+from edgeface.source_uri import ScenarioUri, parse_source
 
 
 def package(name: str, origin: str | None) -> types.ModuleType:
@@ -60,3 +64,69 @@ def test_a_scenario_needs_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "edgeface.cuda.engine", None)
     with build(load_config(None, {"backend": "cuda", "source": "scenario:crowd"})) as parts:
         assert parts.facts["backend"] == "scenario"
+
+
+def test_the_gpu_backend_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing(MetaPathFinder):
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+            if name == "edgeface.cuda.engine":
+                raise ImportError("libcuda.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.delitem(sys.modules, "edgeface.cuda.engine", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(DeviceError, match=r"^no NVIDIA driver on this machine \(libcuda.so.1: .*backend = 'cpu'"):
+        build(load_config(None, {"backend": "cuda"}))
+
+
+def test_engines_of_the_cpu_are_closed_with_the_backend_and_when_the_next_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[str] = []
+
+    def open_engine(card: Any, size: Any, **_: Any) -> Any:
+        if card == "bad":
+            raise EngineError("bad")
+        return types.SimpleNamespace(close=lambda: closed.append(card))
+
+    monkeypatch.setattr("edgeface.cpu.engine.open_engine", open_engine)
+    settings = load_config(None, {"backend": "cpu"})
+    opened = backend.open_backend([("one", None), ("two", None)], settings)  # type: ignore[list-item]
+    assert closed == []
+    opened.close()
+    assert closed == ["two", "one"]
+    with pytest.raises(EngineError):
+        backend.open_backend([("three", None), ("bad", None)], settings)  # type: ignore[list-item]
+    assert closed == ["two", "one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("source", "capture", "through"),
+    [
+        ("csi://0", "auto", "jetson-utils"),
+        ("demo:", "auto", "OpenCV"),  # of films jetson-utils drops frames
+        ("http://camera/x", "auto", "OpenCV"),  # which jetson-utils does not open
+        ("csi://0", "opencv", "OpenCV"),
+        ("demo:", "jetson-utils", "jetson-utils"),
+    ],
+)
+def test_who_captures(monkeypatch: pytest.MonkeyPatch, source: str, capture: str, through: str) -> None:
+    fake_jetson_utils(monkeypatch)
+    monkeypatch.setattr("edgeface.cuda.source.open_source", lambda uri, stream: ("jetson-utils", stream))
+    monkeypatch.setattr("edgeface.cpu.source.open_source", lambda uri: ("OpenCV", uri))
+    uri = parse_source(source)
+    assert not isinstance(uri, ScenarioUri)
+    found: Any = backend._open_source(uri, capture=capture, stream=7)
+    assert found[0] == through
+    assert through == "OpenCV" or found[1] == 7  # its conversions are ordered before our kernels
+
+
+def test_without_jetson_utils_a_camera_comes_through_opencv_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "jetson_utils", None)
+    monkeypatch.setattr("edgeface.cpu.source.open_source", lambda uri: "OpenCV")
+    uri = parse_source("csi://0")
+    assert not isinstance(uri, ScenarioUri)
+    found: Any = backend._open_source(uri, capture="auto", stream=7)
+    assert found == "OpenCV"
+    assert "frames come through OpenCV: jetson-utils: not installed" in caplog.text
