@@ -36,6 +36,7 @@ setup(
         "edgeface.demo": ["demo.mp4", "demo.json", "golden.npz"],
         "edgeface.engines": ["*.toml", "*.md", "*.txt", "edgeface-*.onnx"],
     },
+    exclude_package_data={"edgeface.engines": ["*.int8.onnx"]},  # what somebody has made in the checkout
     install_requires=[
         "numpy>=1.23",
         "pyzmq>=25",
