@@ -28,6 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from edgeface import __version__, boxes
 from edgeface.build import calibrate, onnx_file, precision, quantise, trt
 from edgeface.build.pictures import find_pictures
+from edgeface.build.progress import Progress
 from edgeface.build.scales import Method, cache_text, read_cache
 from edgeface.config import Config, load_config
 from edgeface.evaluate import landmarks as labelled
@@ -238,7 +239,7 @@ def built(card: Card, path: Path, name: str) -> float | None:
         return None
     order = trt.Order(card, input_sizes(card)[0], "int8" if name.startswith("int8") else "fp32", None, None, 1024)
     begin = time.perf_counter()
-    trt.build(module, trt.parse(module, path, order), order, None)
+    trt.build(module, trt.parse(module, path, order), order, None, Progress())
     return round(time.perf_counter() - begin, 1)
 
 
