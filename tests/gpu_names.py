@@ -55,6 +55,11 @@ def missing(source: str, apis: Mapping[str, Sequence[Api]], known: set[str]) -> 
     return found
 
 
+def knows_a_gpu(source: str) -> bool:
+    """Whether the source imports a GPU module, or has a function that takes one."""
+    return any(owner.split(".")[0].split(":")[0] in GPU for owner in _owners(ast.parse(source)).values())
+
+
 def _owners(tree: ast.Module) -> dict[str, str]:
     """The source's names for modules, "tensorrt", and for what is in them, "tensorrt:Builder"."""
     found = {}
