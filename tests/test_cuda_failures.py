@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from gpu_kit import host_frame, opener, write_default_engines, write_soft_engine
+from gpu_kit import captured, host_frame, opener, write_default_engines, write_soft_engine
 from onnx import TensorProto, helper
 
 from edgeface.boxes import letterbox
@@ -267,3 +267,75 @@ def test_a_frame_of_a_format_that_the_kernel_does_not_read(gpu: Any, tmp_path: P
             engine.infer(Frame(0, 0, 160, 90, form, pixels), WHOLE)
     assert gpu.count("memcpy_htod_async") == 0  # nothing is left on the stream
     engine.infer(PICTURE, WHOLE)
+
+
+# --- what TensorRT or the driver may refuse
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("set_tensor_address", "refuses the memory of input_face_images"), ("set_input_shape", "refuses 32 crops")],
+)
+def test_a_binding_that_tensorrt_refuses(
+    gpu: Any, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, method: str, said: str
+) -> None:
+    import tensorrt as trt
+
+    write_default_engines(tmp_path)
+    monkeypatch.setattr(trt.IExecutionContext, method, lambda *_: False)
+    with pytest.raises(
+        EngineError, match=f"TensorRT {said}: it says no more; build it anew: edgeface build edgeface-landmarks"
+    ):
+        opened((LANDMARKS, None))
+
+
+def test_tensors_that_are_not_row_by_row(
+    gpu: Any, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorrt as trt
+
+    write_default_engines(tmp_path)
+    monkeypatch.setattr(trt.ICudaEngine, "get_tensor_format", lambda *_: "CHW16")
+    with pytest.raises(EngineError, match="expected tensors of float32 or float16, row by row, found input of .*CHW16"):
+        opened((DETECTOR, SIZE))
+
+
+def test_the_ptx_is_loaded_where_the_driver_refuses_the_cubin(gpu: Any, tmp_path: Path, opened: Open) -> None:
+    write_default_engines(tmp_path)
+    gpu.fail("module_from_buffer", error="CUDA_ERROR_NO_BINARY_FOR_GPU")
+    (engine,), *_ = opened((DETECTOR, SIZE))
+    engine.infer(PICTURE, WHOLE)
+    assert gpu.count("module_from_buffer") == 2
+
+
+def test_a_gpu_that_takes_no_kernel(gpu: Any, tmp_path: Path, opened: Open) -> None:
+    write_default_engines(tmp_path)
+    gpu.fail("module_from_buffer", error="CUDA_ERROR_NO_BINARY_FOR_GPU", times=2)
+    with pytest.raises(DeviceError, match=r"^Orin: no kernel can be loaded \(crop-cu11-sm_87.cubin: .*; crop-.*ptx: "):
+        opened((DETECTOR, SIZE))
+
+
+def test_an_integrated_gpu_that_maps_no_memory_copies(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pycuda.driver as cuda
+
+    write_default_engines(tmp_path)
+    known = cuda.Device.get_attribute
+    unmapped = cuda.device_attribute.CAN_MAP_HOST_MEMORY
+    monkeypatch.setattr(cuda.Device, "get_attribute", lambda self, name: 0 if name == unmapped else known(self, name))
+    with ExitStack() as stack:
+        *_, facts = opener(tmp_path, stack)((DETECTOR, SIZE))
+    assert facts["frame_memory"] == "device"
+
+
+def test_captured_frames_of_all_sizes_are_copied_into_one_buffer(gpu: Any, tmp_path: Path, opened: Open) -> None:
+    write_default_engines(tmp_path)
+    (engine,), *_ = opened((DETECTOR, SIZE), frame_memory="device")
+    gpu.log.clear()
+    for number, scale in enumerate((1, 2, 1, 2)):
+        bgr = np.zeros((90 * scale, 160 * scale, 3), np.uint8)
+        frame = captured(bgr, "nv12", gpu.map_host, number)
+        engine.infer(frame, WHOLE)
+        gpu.unmap(frame.pixels.plane)
+    assert (gpu.count("mem_alloc"), gpu.count("mem_free")) == (2, 1)

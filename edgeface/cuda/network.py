@@ -59,7 +59,7 @@ class Network:
             raise self._refusal("cannot make an execution context")
 
     def _refusal(self, what: str) -> EngineError | DeviceError:
-        reason = self._recorder.take()
+        reason = self._recorder.take() or "it says no more"
         if "out of memory" in reason.lower() or "outofmemory" in reason.lower():
             free, total = (size >> 20 for size in cuda.mem_get_info())
             return DeviceError(f"{self._path}: TensorRT {what}: {reason} ({free} of {total} MiB are free)")
@@ -141,7 +141,7 @@ class Network:
         if self._graph is not None:
             self._graph.launch()
         elif not self._enqueue():
-            raise DeviceLostError(f"{self._path}: TensorRT cannot run it: {self._recorder.take()}")
+            raise DeviceLostError(f"{self._path}: TensorRT cannot run it: {self._recorder.take() or 'it says no more'}")
         parts = {}
         for name, shared in self.outputs.items():
             parts[name] = shared.host[: len(shared.host) // self.batch * count]
