@@ -104,6 +104,8 @@ def build_command(
 def read_passport(path: Path) -> Passport:
     """The passport at `path`. Raises EngineError with the path of a wrong key."""
     try:
+        if path.is_fifo():  # to read it would wait for ever
+            raise EngineError(f"{path}: expected the engine's passport, found a pipe")
         return msgspec.json.decode(path.read_bytes(), type=Passport)
     except FileNotFoundError as error:
         raise EngineError(f"{path}: the engine's passport is missing") from error

@@ -277,6 +277,12 @@ def test_why_tensorrt_is_not_captured_is_said_then_and_not_later(
 # --- where it runs
 
 
+def test_the_kernel_is_loaded_before_the_first_frame(gpu: Any, tmp_path: Path, opened: Open) -> None:
+    write_soft_engine(tmp_path, DETECTOR, SIZE)
+    opened((DETECTOR, SIZE))
+    assert gpu.count("launch") == 1
+
+
 def test_any_thread_may_call_it(gpu: Any, tmp_path: Path, opened: Open, picture: np.ndarray) -> None:
     write_soft_engine(tmp_path, DETECTOR, SIZE)
     (engine,), *_ = opened((DETECTOR, SIZE))
@@ -296,6 +302,8 @@ def test_a_dla_core(gpu: Any, tmp_path: Path, opened: Open) -> None:
     write_soft_engine(tmp_path, LANDMARKS, (80, 80))
     engines, *_ = opened((DETECTOR, SIZE), (LANDMARKS, None), dla_core=1)
     assert [engine.precision for engine in engines] == ["fp16", "fp16"]
+    engines[0].infer(host_frame(np.zeros((90, 160, 3), np.uint8)), letterbox((160, 90), SIZE))
+    assert gpu.copied["dtoh"]  # what a DLA writes lies in memory of the GPU
     assert [call["dla_core"] for call in gpu.calls("deserialize_cuda_engine")] == [1, -1]
 
 

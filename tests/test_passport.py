@@ -211,3 +211,9 @@ def test_a_file_that_may_not_grow_so_large_leaves_what_was_there(tmp_path: Path)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, "net-64x32-fp16.json"]
     assert read_passport(tmp_path / "net-64x32-fp16.json") == old
+
+
+def test_a_passport_that_is_a_pipe_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.json")
+    with pytest.raises(EngineError, match="expected the engine's passport, found a pipe"):
+        read_passport(tmp_path / "net.json")

@@ -75,7 +75,8 @@ class TensorrtEngine:
                 self._network.capture()
             except GraphError as error:
                 log.warning("no CUDA graph, layers are enqueued one by one: %s", error)
-            self._network.run(self._network.batch)
+        blank = Frame(0, 0, 32, 32, "gray8", np.zeros((32, 32), np.uint8))
+        self.infer(blank, np.array([[0, 0, 32, 32]], np.float32))  # the kernel is loaded by its first launch, too
 
     def infer(self, frame: Frame, crops: F32) -> Mapping[str, NDArray[Any]]:
         """Raw outputs for `crops` [n, 4] of the frame; see seams.Engine. Raises EngineError, DeviceLostError."""

@@ -32,6 +32,7 @@ class Network:
         self._gpu, self._path, self._rebuild = gpu, plan.path, plan.rebuild  # not its bytes, which are many
         self._recorder = reporting(trt).recorder()
         self._graph: Graph | None = None
+        self._on_dla = dla_core is not None
         self._resources = resources
         self._buffers = resources.enter_context(ExitStack())  # freed after all that uses them
         self._load(plan.data, dla_core)
@@ -98,7 +99,9 @@ class Network:
             shape = tuple(self._context.get_tensor_shape(name))
             if not shape or min(shape) < 1 or shape[0] % self.batch:
                 raise self._wrong("outputs with rows for each crop", f"{name} {list(shape)}")
-            shared = Shared(self._gpu, shape, self._dtype(name), mapped=self._gpu.integrated)
+            # a DLA may write outputs itself, and then wants memory of the GPU
+            mapped = self._gpu.integrated and not self._on_dla
+            shared = Shared(self._gpu, shape, self._dtype(name), mapped=mapped)
             self._buffers.callback(shared.free)
             self.outputs[name] = shared
             self._bind(name, shared.address)
