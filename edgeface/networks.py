@@ -62,9 +62,10 @@ def open_networks(config: Config) -> Networks:
 
 def _self_test(networks: Wanted, backend: Backend) -> SelfTest | None:
     checks: dict[str, list[tuple[str, Check]]] = {"detect": [], "landmarks": []}
-    for (card, _), check in zip(networks, backend.checks, strict=False):  # the CPU has none
+    for (card, _), engine, check in zip(networks, backend.engines, backend.checks, strict=False):  # the CPU has none
         if check is not None:
-            checks[card.task].append((card.name, check))
+            width, height = engine.input_size
+            checks[card.task].append((f"{card.name} {width}x{height}", check))
     if not backend.self_test_s or not any(checks.values()):
         return None
     return SelfTest(checks["detect"], checks["landmarks"], backend.self_test_s)

@@ -546,6 +546,8 @@ def test_on_a_device_engines_are_for_it_and_share_what_was_measured(
     told: list[bytes] = []
     monkeypatch.setattr(trt, "load_trt", lambda runtime: {"tensorrt": rtx}[runtime])
     monkeypatch.setattr(engine, "current_device", lambda: Device("8.7", "Orin"))
+    workspaces: list[int] = []
+    monkeypatch.setattr(engine, "check_memory", workspaces.append)
     monkeypatch.setattr(rtx.IBuilderConfig, "set_timing_cache", lambda *_: True)
     monkeypatch.setattr(rtx.IBuilderConfig, "create_timing_cache", lambda config, before: told.append(before) or [])
     after = SimpleNamespace(serialize=lambda: b"measured %d" % len(told))
@@ -553,6 +555,7 @@ def test_on_a_device_engines_are_for_it_and_share_what_was_measured(
     assert cli.main(["build", "edgeface-detector", "--engines", str(tmp_path)]) == 0
     assert cli.main(["build", "edgeface-landmarks", "--engines", str(tmp_path)]) == 0  # another day
     assert told == [b"", b"measured 1", b"measured 2"]
+    assert workspaces == [1024] * 3
     names = ["edgeface-detector-128x128-fp16.json", "edgeface-detector-640x640-fp16.json"]
     passports = [read_passport(tmp_path / name) for name in names]
     assert [(one.compute_capability, one.device) for one in passports] == [("8.7", "Orin")] * 2

@@ -25,7 +25,7 @@ from edgeface import cli
 from edgeface.build import engine
 from edgeface.build.progress import Progress
 from edgeface.build.workplace import alone_in
-from edgeface.errors import EngineError
+from edgeface.errors import DeviceError, EngineError
 from edgeface.passport import passport_path, read_passport, write_engine
 
 NAME = "edgeface-landmarks-80x80-fp32.rtx.engine"
@@ -163,6 +163,7 @@ def test_builds_that_are_killed_leave_nothing_that_is_accepted_and_half(rtx: Mod
         data = accepted(tmp_path / NAME)
         assert data is None or is_whole(data), seed
         assert all(name in BOTH or name.endswith(".partial") for name in names(tmp_path)), seed
+    (tmp_path / f".{NAME}.sure.partial").touch()
     assert cli.main([*BUILD, str(tmp_path)]) == 0
     assert names(tmp_path) == BOTH
     assert is_whole(accepted(tmp_path / NAME) or b"")
@@ -203,6 +204,25 @@ def test_a_build_that_is_killed_while_it_writes_leaves_the_old_engine_the_new_or
         [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert re.fullmatch(r"(old\n){6,}none\n(new\n){3,}", said), said  # none: between the names of engine and passport
+
+
+# --- too little memory
+
+
+def test_without_memory_nothing_is_built(
+    rtx: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def short(workspace_mb: int) -> None:
+        asked.append(workspace_mb)
+        raise DeviceError("expected 600 MB of free memory for a build, found 5 MB")
+
+    monkeypatch.setattr(engine, "check_memory", short)
+    assert cli.main([*BUILD, str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith("edgeface: expected 600 MB of free memory for a build, found 5 MB\n")
+    assert asked == [0]  # without a device there is no workspace
+    assert not names(tmp_path)
 
 
 # --- a full disk
@@ -257,12 +277,17 @@ def test_neither_the_engine_nor_its_passport_is_replaced_unless_both_can_be(
 # --- two at once
 
 
-def test_two_builds_of_a_card_at_once_both_end_well(rtx: ModuleType, tmp_path: Path) -> None:
+def test_of_two_builds_at_once_the_second_waits_for_the_first(rtx: ModuleType, tmp_path: Path) -> None:
     program = "import sys; from edgeface.cli import main; sys.exit(main(sys.argv[1:]))"
-    builds = [
-        subprocess.Popen([sys.executable, "-c", program, *BUILD, str(tmp_path)], stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    builds = []
+    with alone_in(tmp_path):
+        for _ in range(2):
+            command = [sys.executable, "-c", program, *BUILD, str(tmp_path)]
+            builds.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        for build in builds:
+            assert build.stderr is not None
+            assert f"{tmp_path}: another build writes there, waiting for its end" in build.stderr.readline()
+        assert not names(tmp_path)
     said = [build.communicate(timeout=120)[1] for build in builds]
     assert [build.returncode for build in builds] == [0, 0], said
     assert is_whole(accepted(tmp_path / NAME) or b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -199,10 +200,10 @@ def test_the_next_precision_that_is_there_and_right_is_taken(
         write_engine(tmp_path, DETECTOR, "int8", compute_capability=(8, 6))
         said = "found one for 8.6"
     with build(config(tmp_path, precision=["int8", "fp16"])) as parts:
-        assert fallback(parts) == ("fp16", "edgeface-detector fp16 instead of int8")
+        assert fallback(parts) == ("fp16", "edgeface-detector 320x192 fp16 instead of int8")
         assert parts.networks is not None
         assert [engine.precision for engine in parts.networks.backend.engines] == ["fp16", "int8"]
-        messages = [message for message in caplog.messages if message.startswith("edgeface-detector fp16 instead")]
+        messages = [message for message in caplog.messages if "fp16 instead of int8" in message]
         assert len(messages) == 1
         assert said in messages[0]
         assert "edgeface build edgeface-detector --precision int8" in messages[0]
@@ -321,7 +322,7 @@ def test_an_engine_that_goes_wrong_and_comes_back(gpu: Any, tmp_path: Path, sick
         ["starting", "ready", "degraded", "ready"]
     )
     reason = statuses[states.index("degraded")]["reason"]
-    assert reason.startswith(f"edgeface-{which} fails its self-test: expected ")
+    assert re.fullmatch(rf"edgeface-{which} \d+x\d+ fails its self-test: expected .*", reason)
 
 
 def test_a_test_costs_one_inference_between_two_frames_and_none_after_a_look(

@@ -167,11 +167,11 @@ def open_engines(
         for plans, (card, _), refused in zip(choices, networks, refusals, strict=True):
             core = dla_core if card.task == "detect" else None
             make = partial(TensorrtEngine, gpu, kernels, frames, card=card, graph=graph, dla_core=core)
-            engines.append(
-                next(_passing([partial(_open_good, gpu, make, plan, card, complaint) for plan in plans], refused))
-            )
-            if engines[-1].precision != precisions[0]:
-                fallbacks.append(f"{card.name} {engines[-1].precision} instead of {precisions[0]}")
+            opens = [partial(_open_good, gpu, make, plan, card, complaint) for plan in plans]
+            engines.append(next(_passing(opens, refused)))
+            (width, height), found = engines[-1].input_size, engines[-1].precision
+            if found != precisions[0]:
+                fallbacks.append(f"{card.name} {width}x{height} {found} instead of {precisions[0]}")
                 log.warning("%s: %s", fallbacks[-1], "; ".join(map(str, refused)))
     facts = {"gpu": gpu.name, "tensorrt": trt.__version__, "frame_memory": "mapped" if mapped else "device"}
     if fallbacks:
