@@ -49,7 +49,8 @@ setup(
         "cpu": ["opencv-python>=4.8", "onnxruntime>=1.16"],
         # TensorRT and jetson-utils come with JetPack, not from PyPI
         "cuda": ["pycuda>=2024.1", "cuda-bindings>=12.8"],
-        "build": ["onnx>=1.15", "onnxconverter-common>=1.16"],  # for INT8, and for FP16 from version 11 on
+        # for INT8, for FP16 from version 11 on, and to hold both against FP32
+        "build": ["onnx>=1.15", "onnxconverter-common>=1.16", "onnxruntime>=1.16"],
         "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py
         "dev": [
             "pytest>=8",

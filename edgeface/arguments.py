@@ -59,6 +59,21 @@ def add_int8_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-version", metavar="X.Y.Z", help="of the library that reads it (default: the one here)")
 
 
+def add_accuracy_arguments(parser: argparse.ArgumentParser) -> None:
+    """How `edgeface build` finds out whether a form is accurate; the limits are build/accuracy_report.py's."""
+    parser.add_argument(
+        "--check",
+        default="demo:",
+        metavar="PATH|none",
+        help="pictures on which it must do as fp32 does: a folder, glob, list, film or labels (default demo:). "
+        "Of a detector's faces at least 99%% found at an IoU of 0.9, 1%% others at most, mean score changed by 0.05 at "
+        "most, average precision lost 0.01 at most; of landmarks at least 99%% placed, mean shift 1%% of the distance "
+        "of the eyes at most, error risen by 2%% at most",
+    )
+    parser.add_argument("--force", action="store_true", help="build what fails that check, too")
+    parser.add_argument("--auto-fallback", action="store_true", help="leave layers in fp32 until it passes that check")
+
+
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line, in the configuration's shape."""
     flat = {key: getattr(arguments, key, None) for key in ("camera", "source", "backend", "endpoint", "engines")}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeface import __version__, message
 from edgeface.arguments import (
+    add_accuracy_arguments,
     add_int8_arguments,
     add_network_arguments,
     add_pipeline_arguments,
@@ -24,6 +26,9 @@ from edgeface.arguments import (
 from edgeface.errors import ConfigError, EdgefaceError
 from edgeface.model_card import Card
 from edgeface.models.verbs import add_verbs
+
+if TYPE_CHECKING:
+    from edgeface.build.acceptance import Acceptance
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.add_argument("--workspace-mb", type=positive, default=1024, metavar="N", help="memory to try with (1024)")
     build.add_argument("--runtime", metavar="NAME", help="another builder, for checks without the device")
     add_int8_arguments(build)
-    build.add_argument("--dry-run", action="store_true", help="say what would be built")
+    add_accuracy_arguments(build)
+    build.add_argument("--dry-run", action="store_true", help="say what would be built, and whether it is accurate")
     build.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     build.set_defaults(verb_function=_build)
 
@@ -192,13 +198,30 @@ def _build_engines(arguments: argparse.Namespace) -> int:
     runtime = arguments.runtime or trt.DEFAULT_RUNTIME
     if arguments.precision == "int8" and not _prepare_int8(card, arguments, folder, runtime):
         return 0
-    for size in arguments.input_size or input_sizes(card):
-        order = trt.Order(card, size, arguments.precision, arguments.batch, arguments.dla, arguments.workspace_mb)
-        draft = engine.draft(order, folder=folder, runtime=runtime)
-        print(draft, flush=True)
-        if not arguments.dry_run:
-            engine.finish(draft)
+    with tempfile.TemporaryDirectory(prefix="edgeface-forms-") as scratch:
+        acceptance = None if arguments.check == "none" else _acceptance(card, arguments, folder, runtime, Path(scratch))
+        for size in arguments.input_size or input_sizes(card):
+            order = trt.Order(card, size, arguments.precision, arguments.batch, arguments.dla, arguments.workspace_mb)
+            draft = engine.draft(order, folder=folder, runtime=runtime, form=acceptance.form() if acceptance else None)
+            print(draft, flush=True)
+            if acceptance is not None:
+                draft = acceptance.hold(draft)
+            if not arguments.dry_run:
+                finish = engine.finish if acceptance is None else acceptance.finish
+                finish(draft)
     return 0
+
+
+def _acceptance(card: Card, arguments: argparse.Namespace, folder: Path, runtime: str, scratch: Path) -> Acceptance:
+    """What holds forms and engines against FP32."""
+    try:
+        from edgeface.build import acceptance, makers
+    except ImportError as error:
+        how = "pip install 'edgeface[build]' (cv2: 'edgeface[cpu]' or python3-opencv), or --check none"
+        raise ConfigError(f"to check the accuracy, {error.name or error} is missing: {how}") from error
+    terms = acceptance.Terms(arguments.check, arguments.force, arguments.auto_fallback, tuple(arguments.engines or ()))
+    maker = makers.maker(card, arguments.precision, runtime, engines=folder, scratch=scratch)
+    return acceptance.Acceptance(card, maker, terms)
 
 
 def _prepare_int8(card: Card, arguments: argparse.Namespace, folder: Path, runtime: str) -> bool:

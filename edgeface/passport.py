@@ -8,7 +8,7 @@ import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -67,6 +67,7 @@ class Passport(msgspec.Struct, frozen=True):
     flags: tuple[str, ...]  # the builder's
     date: str  # ISO 8601
     golden: Golden | None = None  # None: the engine is not tested
+    accuracy: dict[str, Any] | None = None  # main figures against FP32, as build.accuracy_report says them
 
 
 def engine_name(card_name: str, input_size: Size, precision: Precision, dla: bool) -> str:

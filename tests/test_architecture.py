@@ -51,7 +51,8 @@ LAYERS = [
     {"networks"},
     {"parts"},
     {"arguments"},
-    {"daemon", "bench", "evaluate", "build", "models"},
+    {"daemon", "bench", "evaluate", "models"},
+    {"build"},
     {"cli"},
 ]
 EXCEPTIONS = {

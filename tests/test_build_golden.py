@@ -20,7 +20,7 @@ from edgeface.self_test import golden_picture
 def test_what_is_built_has_the_answer_for_its_size_and_precision(rtx: ModuleType, tmp_path: Path) -> None:
     for options in (["edgeface-detector"], ["edgeface-landmarks", "--precision", "fp32"]):
         assert cli.main(["build", *options, "--runtime", "tensorrt-rtx", "--engines", str(tmp_path)]) == 0
-    passports = {path.name.split(".")[0]: read_passport(path) for path in tmp_path.glob("*.json")}
+    passports = {path.name.split(".")[0]: read_passport(path) for path in tmp_path.glob("*.rtx.json")}
     assert len(passports) == 3
     for name, passport in passports.items():
         card = find_card(passport.card)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,6 +40,7 @@ class Draft:
     built_from_sha256: str
     network: Network
     device: Device
+    runtime: str
     module: Any  # the runtime's
 
     def __str__(self) -> str:
@@ -51,8 +52,10 @@ class Draft:
         return "\n  ".join([*lines, f"batch: {batch}"])
 
 
-def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
+def draft(order: Order, *, folder: Path, runtime: str, form: Path | None = None) -> Draft:
     """The engine that is to be built into `folder` by `runtime` ("tensorrt", "tensorrt-rtx").
+
+    `form`: the ONNX to build it from, if there is one already.
 
     Everything that takes no minutes is checked: device, ONNX, that its outputs are what the card's decoder reads.
     Raises EngineError, ConfigError, DeviceError.
@@ -67,23 +70,28 @@ def draft(order: Order, *, folder: Path, runtime: str) -> Draft:
     onnx = onnx_path(order.card)
     device = NO_DEVICE if portable else current_device()
     with scratch() as temporary:
-        built_from = precision.form(onnx, order.precision, strongly_typed=typed, folder=temporary, engines=folder)
+        built_from = form or precision.form(
+            onnx, order.precision, strongly_typed=typed, folder=temporary, engines=folder
+        )
         network = trt.parse(module, built_from, order)
         built_from_sha256 = _sha256(built_from)
     _check_outputs(order, network)
     name = engine_name(order.card.name, order.input_size, order.precision, order.dla_core is not None)
     if portable:  # not a name that the daemon looks for
         name = name.removesuffix(".engine") + ".rtx.engine"
-    return Draft(order, folder / name, _sha256(onnx), built_from_sha256, network, device, module)
+    return Draft(order, folder / name, _sha256(onnx), built_from_sha256, network, device, runtime, module)
 
 
-def finish(one: Draft) -> None:
-    """Build the draft and write it, alone in its folder. Ctrl-C ends it. Raises EngineError, DeviceError."""
+def finish(one: Draft, accept: Callable[[bytes, Passport], Passport] | None = None) -> None:
+    """Build the draft and write it, alone in its folder. Ctrl-C ends it. Raises EngineError, DeviceError.
+
+    `accept` has the last word on plan and passport; it may refuse them.
+    """
     with alone_in(one.path.parent):
-        _finish(one)
+        _finish(one, accept)
 
 
-def _finish(one: Draft) -> None:
+def _finish(one: Draft, accept: Callable[[bytes, Passport], Passport] | None) -> None:
     order, network, on_device = one.order, one.network, one.device is not NO_DEVICE
     check_memory(order.workspace_mb if on_device else 0)
     begun_s = time.monotonic()
@@ -114,10 +122,10 @@ def _finish(one: Draft) -> None:
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         golden=golden,
     )
-    write_engine(one.path, built.plan, passport)
-    log.info("%s: built in %.0f s", one.path, time.monotonic() - begun_s)
     if built.timing_cache:
         write_timings(*kept, built.timing_cache)
+    write_engine(one.path, built.plan, passport if accept is None else accept(built.plan, passport))
+    log.info("%s: built in %.0f s", one.path, time.monotonic() - begun_s)
 
 
 def target_folder(card: Card, engines: Sequence[str]) -> Path:
