@@ -31,6 +31,7 @@ from edgeface.build.pictures import find_pictures
 from edgeface.build.progress import Progress
 from edgeface.build.scales import Method, cache_text, read_cache
 from edgeface.config import Config, load_config
+from edgeface.errors import ConfigError
 from edgeface.evaluate import landmarks as labelled
 from edgeface.model_card import Card, find_card, input_sizes, onnx_path
 from edgeface.networks import open_networks
@@ -235,7 +236,7 @@ def built(card: Card, path: Path, name: str) -> float | None:
     """Seconds until TensorRT-RTX has built it for the card's first size; None: it is not installed."""
     try:
         module = trt.load_trt("tensorrt-rtx")
-    except Exception:  # noqa: BLE001
+    except ConfigError:
         return None
     order = trt.Order(card, input_sizes(card)[0], "int8" if name.startswith("int8") else "fp32", None, None, 1024)
     begin = time.perf_counter()

@@ -94,7 +94,7 @@ def constants(graph: GraphProto) -> dict[str, TensorProto]:
     """Constant tensors by the names under which nodes read them."""
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
+        if node.op_type == "Constant" and [one.name for one in node.attribute] == ["value"]:
             tensor = TensorProto()
             tensor.CopyFrom(node.attribute[0].t)
             tensor.name = node.output[0]

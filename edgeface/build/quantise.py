@@ -71,7 +71,8 @@ def targets(model: ModelProto) -> list[Target]:
     for node in model.graph.node:
         if node.op_type == "Softmax" or (node.op_type in _SAME_VALUES and node.input[0] in probabilities):
             probabilities.add(node.output[0])
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.domain not in ("", "ai.onnx"):
+        known_kind = node.op_type in ("Conv", "Gemm", "MatMul") and node.domain in ("", "ai.onnx")
+        if not known_kind or len(node.input) < 2:
             continue
         tensor = weights.get(node.input[1])
         known = tensor is not None and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) >= 2
