@@ -315,7 +315,9 @@ def test_the_networks_whose_licence_forbids_it_are_refused_by_name(models: Run) 
 def test_ctrl_c_is_no_success(make_net: MakeNet, server: Server, tmp_path: Path) -> None:
     make_net(f'url = "{server.url}/net.onnx"', weights=None)
     started = (
-        "import _thread, sys; from edgeface.cli import main; from edgeface.models import pull; whole = pull.download\n"
+        "import _thread, signal, sys; from edgeface.cli import main; from edgeface.models import pull\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also where the tests run in the background
+        "whole = pull.download\n"
     )
     stopped = "def half(*a, **k): whole(*a, **k); _thread.interrupt_main(); import time; time.sleep(5)\n"
     program = started + stopped + "pull.download = half; sys.exit(main())"
