@@ -30,6 +30,10 @@ def cleanup(kind: str, routine: str, context: Context | None) -> Iterator[bool]:
         yield False
         return
     if current is not context:
+        if gpu.lost:  # it cannot be pushed
+            _warn(routine, gpu.lost)
+            yield False
+            return
         context.push()
     try:
         yield True
