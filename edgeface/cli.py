@@ -190,11 +190,11 @@ def _build(arguments: argparse.Namespace) -> int:
 def _build_engines(arguments: argparse.Namespace) -> int:
     from edgeface import service
     from edgeface.build import engine, trt
-    from edgeface.model_card import find_card, input_sizes
+    from edgeface.model_card import find_card, input_sizes, target_folder
 
     service.setup_logging(logging.DEBUG if arguments.debug else logging.INFO)
     card = find_card(arguments.card, tuple(arguments.engines or ()))
-    folder = engine.target_folder(card, arguments.engines or ())
+    folder = target_folder(card, arguments.engines or ())
     runtime = arguments.runtime or trt.DEFAULT_RUNTIME
     if arguments.precision == "int8" and not _prepare_int8(card, arguments, folder, runtime):
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -156,6 +157,19 @@ def find_card(name: str, folders: tuple[str, ...] = ()) -> Card:
         path = found[0]
     card = load_card(path)
     return msgspec.structs.replace(card, folders=(*card.folders, *map(str, places)))
+
+
+def target_folder(card: Card, engines: Sequence[str]) -> Path:
+    """Where networks are written: the first of the `engines` folders, else beside the card. Raises ConfigError."""
+    folder = Path(engines[0]).expanduser() if engines else Path(card.folders[0])
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: networks cannot be written there ({error.strerror}): "
+            "name a folder with --engines DIR, here and to edgeface run"
+        ) from error
 
 
 def input_sizes(

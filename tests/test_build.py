@@ -28,7 +28,7 @@ from edgeface.build.progress import Progress
 from edgeface.build.trt import Order
 from edgeface.cuda.plan import load_plan
 from edgeface.errors import ConfigError, DeviceError, EngineError
-from edgeface.model_card import Card, find_card, input_sizes, load_card, onnx_path
+from edgeface.model_card import Card, find_card, input_sizes, load_card, onnx_path, target_folder
 from edgeface.passport import Passport, build_command, passport_path, read_passport
 
 RTX = "tensorrt-rtx"
@@ -472,10 +472,10 @@ def test_engines_go_into_the_first_folder_given_else_beside_the_card(
     card = load_card(make_card())
     other = tmp_path / "other"
     other.mkdir()
-    assert engine.target_folder(card, ()) == tmp_path
-    assert engine.target_folder(card, (str(other), str(tmp_path))) == other
-    with pytest.raises(ConfigError, match=r"/proc: engines cannot be written there \(.*--engines DIR"):
-        engine.target_folder(card, ("/proc",))
+    assert target_folder(card, ()) == tmp_path
+    assert target_folder(card, (str(other), str(tmp_path))) == other
+    with pytest.raises(ConfigError, match=r"/proc: networks cannot be written there \(.*--engines DIR"):
+        target_folder(card, ("/proc",))
 
 
 # --- the verb

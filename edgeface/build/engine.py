@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +23,7 @@ from edgeface.cuda.plan import plan_version
 from edgeface.decoders import make_decoder
 from edgeface.errors import ConfigError, EngineError
 from edgeface.landmarks import make_landmark_decoder
-from edgeface.model_card import Card, onnx_path
+from edgeface.model_card import onnx_path
 from edgeface.passport import Passport, Tensor, engine_name, passport_path, write_engine
 
 log = logging.getLogger(__name__)
@@ -126,19 +125,6 @@ def _finish(one: Draft, accept: Callable[[bytes, Passport], Passport] | None) ->
         write_timings(*kept, built.timing_cache)
     write_engine(one.path, built.plan, passport if accept is None else accept(built.plan, passport))
     log.info("%s: built in %.0f s", one.path, time.monotonic() - begun_s)
-
-
-def target_folder(card: Card, engines: Sequence[str]) -> Path:
-    """Where engines go: the first of the `engines` folders, else beside the card. Raises ConfigError if they cannot."""
-    folder = Path(engines[0]).expanduser() if engines else Path(card.folders[0])
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: engines cannot be written there ({error.strerror}): "
-            "name a folder with --engines DIR, here and to edgeface run"
-        ) from error
 
 
 def _check_outputs(order: Order, network: Network) -> None:

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urldefrag
 
 from edgeface.errors import ConfigError, EdgefaceError, EngineError, one_line
-from edgeface.model_card import Card, find_onnx
+from edgeface.model_card import Card, find_onnx, target_folder
 from edgeface.models.download import Limits, Progress, download, forget
 
 _BLOCK_BYTES = 1 << 20
@@ -69,19 +68,6 @@ def pull(
             raise EdgefaceError(f"{target}: cannot be written: {error.strerror}") from error
         forget(partial)
     return target, True
-
-
-def target_folder(card: Card, engines: Sequence[str]) -> Path:
-    """Where weights go: the first of the `engines` folders, else beside the card. Raises ConfigError if they cannot."""
-    folder = Path(engines[0]).expanduser() if engines else Path(card.folders[0])
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: networks cannot be written there ({error.strerror}): "
-            "name a folder with --engines DIR, here and to edgeface run"
-        ) from error
 
 
 def sha256_of(path: Path) -> str:
