@@ -69,7 +69,11 @@ def _open_gpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
         what = error.name if isinstance(error, ModuleNotFoundError) else one_line(error)
         how = "pip install 'edgeface[cuda]'; TensorRT comes with JetPack: docs/jetson.md"
         raise ConfigError(f"the cuda backend lacks {what}: {how}") from error
-    cuda = config.cuda
+    cuda, capture = config.cuda, config.cuda.capture
+    if cuda.device and capture == "jetson-utils":
+        raise ConfigError(f"cuda.device = {cuda.device}: jetson-utils captures on GPU 0; set cuda.capture = 'opencv'")
+    if cuda.device and capture == "auto":
+        capture = "opencv"
     checks: list[Check | None] = []
 
     def complaint(card: Card, engine: Engine, golden: Golden | None) -> str:
@@ -89,9 +93,9 @@ def _open_gpu(networks: Wanted, config: Config, stack: ExitStack) -> Backend:
         graph=cuda.graph,
         frame_memory=cuda.frame_memory,
     )
-    capture = partial(_open_source, capture=cuda.capture, stream=stream)
+    opens = partial(_open_source, capture=capture, stream=stream)
     close, period_s = stack.pop_all().close, cuda.self_test_minutes * 60
-    return Backend(tuple(engines), glimpse, capture, facts, close, tuple(checks), period_s)
+    return Backend(tuple(engines), glimpse, opens, facts, close, tuple(checks), period_s)
 
 
 def _open_source(uri: SourceUri, *, capture: str, stream: int) -> Source:

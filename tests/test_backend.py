@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 import types
+from contextlib import closing
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import fake_jetson_utils
+from gpu_kit import write_default_engines
 
 from edgeface import backend
 from edgeface.config import load_config
 from edgeface.errors import ConfigError, DeviceError, EngineError
+from edgeface.networks import open_networks
 from edgeface.parts import build
 from edgeface.source_uri import ScenarioUri, parse_source
 
@@ -130,3 +134,23 @@ def test_without_jetson_utils_a_camera_comes_through_opencv_and_it_is_said(
     found: Any = backend._open_source(uri, capture="auto", stream=7)
     assert found == "OpenCV"
     assert "frames come through OpenCV: jetson-utils: not installed" in caplog.text
+
+
+def test_jetson_utils_captures_on_the_first_gpu_only(gpu: Any) -> None:
+    settings = {"backend": "cuda", "cuda": {"device": 1, "capture": "jetson-utils"}}
+    with pytest.raises(ConfigError, match=r"cuda.device = 1: jetson-utils captures on GPU 0; set cuda.capture"):
+        build(load_config(None, settings))
+
+
+@pytest.mark.parametrize(("device", "how"), [(0, "auto"), (1, "opencv")])
+def test_frames_for_another_gpu_come_through_opencv(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int, how: str
+) -> None:
+    gpu.devices = 2
+    write_default_engines(tmp_path)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(backend, "_open_source", lambda uri, **options: asked.update(options))
+    settings = {"backend": "cuda", "engines": [str(tmp_path)], "cuda": {"device": device}}
+    with closing(open_networks(load_config(None, settings))) as networks:
+        networks.backend.open_source(parse_source("csi://0"))
+    assert asked["capture"] == how
