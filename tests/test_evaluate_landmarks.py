@@ -320,7 +320,7 @@ def test_the_sheet_shows_the_worst_first_and_the_missed_last(tmp_path: Path, mon
         (["--landmarks", "none"], 78, 'landmarks.card is "none": nothing to evaluate'),
         (["--labels", "nothing.xml"], 78, "nothing.xml: cannot be read"),
         (["--labels", str(ROOT / "setup.py")], 78, "expected a .json (TAO), .xml (dlib) or .pts (iBUG) file"),
-        (["--labels", str(ROOT / "docs")], 78, "found neither"),
+        (["--labels", str(ROOT / "systemd")], 78, "found neither"),
         (["--sheet", "sheet.gif"], 78, "sheet.gif: cannot be written: expected a name that ends in .png or .jpg"),
         (["--every", "299", "--sheet", "/proc/x.png"], 78, "/proc/x.png: cannot be written"),
         (["--every", "299", "--json", "/proc/x"], 78, "/proc/x: cannot be written"),

@@ -110,7 +110,8 @@ def landmark_figures(
     faces = int(np.count_nonzero(known))
     shift = normalised_errors(found[both], wanted[both])
     change = (other - score)[both].ravel()
-    before, after = np.zeros(0), np.zeros(0)
+    before: F64 = np.zeros(0)
+    after: F64 = np.zeros(0)
     if truth is not None:
         true = np.concatenate(list(truth))
         rows = both & np.isfinite(true).all(axis=(1, 2))

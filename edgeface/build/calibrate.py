@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto
 
 from edgeface.build import ranges
@@ -125,15 +127,15 @@ def _session(model: ModelProto, names: list[str]) -> ort.InferenceSession:
         raise EngineError(f"ONNX Runtime cannot load the network: {one_line(error)[:300]}") from error
 
 
-def _run(session: ort.InferenceSession, names: list[str], feed: dict[str, F32]) -> list[np.ndarray]:
+def _run(session: ort.InferenceSession, names: list[str], feed: dict[str, F32]) -> list[NDArray[Any]]:
     try:
-        outputs: list[np.ndarray] = session.run(names, feed)
+        outputs: list[NDArray[Any]] = session.run(names, feed)
     except Exception as error:
         raise EngineError(f"ONNX Runtime cannot run the network: {one_line(error)[:300]}") from error
     return outputs
 
 
-def _add(histogram: Histogram, name: str, values: np.ndarray) -> None:
+def _add(histogram: Histogram, name: str, values: NDArray[Any]) -> None:
     if values.dtype != np.float32:  # shapes and the like
         return
     try:
