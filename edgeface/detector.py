@@ -7,12 +7,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeface.boxes import CropRule, crop_mapping
+from edgeface.boxes import CropRule, crop_mapping, letterbox, stretch
 from edgeface.errors import OutputError
+from edgeface.model_card import Card
 from edgeface.seams import Decoder, Engine
 from edgeface.values import F32, Detections, Frame
 
 Merge = Callable[[F32, F32, F32], Detections]  # xyxy, score and keypoints in input pixels: a mode of clustering
+
+
+def whole_frame(card: Card) -> CropRule:
+    """How a detector's network is shown a whole frame."""
+    return letterbox if card.input.resize == "letterbox" else stretch
 
 
 class FaceDetector:

@@ -11,7 +11,7 @@ from edgeface import boxes, clustering
 from edgeface.backend import Backend, Wanted, open_backend
 from edgeface.config import Config
 from edgeface.decoders import make_decoder
-from edgeface.detector import FaceDetector, Merge
+from edgeface.detector import FaceDetector, Merge, whole_frame
 from edgeface.errors import ConfigError
 from edgeface.face_crops import RULES
 from edgeface.landmarks import FaceLandmarker, make_landmark_decoder
@@ -97,11 +97,6 @@ def make_detector(card: Card, engine: Engine, config: Config) -> FaceDetector:
         merge,
         score_threshold=score_threshold,
     )
-
-
-def whole_frame(card: Card) -> boxes.CropRule:
-    """How a detector's network is shown a whole frame."""
-    return boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch
 
 
 def _all_looks(card: Card, engines: Sequence[Engine], config: Config) -> Detector:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeface import boxes, clustering
 from edgeface.decoders import make_decoder
-from edgeface.detector import FaceDetector
+from edgeface.detector import FaceDetector, whole_frame
 from edgeface.errors import OutputError
 from edgeface.face_crops import RULES
 from edgeface.landmarks import FaceLandmarker, make_landmark_decoder
@@ -106,7 +106,7 @@ def _finder(card: Card, engine: Engine) -> Callable[[], F32]:
     detector = FaceDetector(
         engine,
         make_decoder(card, engine.outputs, engine.input_size),
-        boxes.letterbox if card.input.resize == "letterbox" else boxes.stretch,
+        whole_frame(card),
         partial(clustering.nms, iou_threshold=card.thresholds.nms_iou, top_k=400),
         score_threshold=card.thresholds.low_score,
     )

@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 
 from edgeface.build import ranges
+from edgeface.build.onnx_file import with_outputs
 from edgeface.build.ranges import Histogram
 from edgeface.build.scales import LEVELS, Method
 from edgeface.config import load_config
 from edgeface.cpu.crop import Cropper
+from edgeface.detector import whole_frame
 from edgeface.errors import ConfigError, EngineError, one_line
 from edgeface.face_crops import RULES, usable
 from edgeface.model_card import Card, Fpenet, input_sizes
-from edgeface.networks import Networks, open_networks, score_thresholds, whole_frame
+from edgeface.networks import Networks, open_networks, score_thresholds
 from edgeface.values import F32, Frame
 
 log = logging.getLogger(__name__)
@@ -115,14 +117,11 @@ def _tensors(model: ModelProto) -> list[str]:
 
 def _session(model: ModelProto, names: list[str]) -> ort.InferenceSession:
     """The network with these tensors as outputs, too."""
-    open_model = ModelProto()
-    open_model.CopyFrom(model)
-    given = {one.name for one in (*model.graph.input, *model.graph.output)}
-    open_model.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in given)
+    network = with_outputs(model, names).SerializeToString()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower base that Python sees
         raise EngineError(f"ONNX Runtime cannot load the network: {one_line(error)[:300]}") from error
 

@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from edgeface.build.onnx_file import with_outputs
 from edgeface.cpu.engine import OnnxEngine
 from edgeface.errors import EngineError, one_line
 from edgeface.model_card import Card
@@ -65,7 +66,7 @@ def tensor_noise(full: ModelProto, form: ModelProto, inputs: Iterable[F32]) -> l
     theirs = {name for node in form.graph.node for name in node.output}
     names = [name for name in made if name in theirs and made[name].op_type != "Constant"]
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-    sessions = [_session(_with_outputs(model, names), 0) for model in (full, form)]
+    sessions = [_session(with_outputs(model, names), 0) for model in (full, form)]
     for tensor in inputs:
         ours, others = (_run(session, tensor) for session in sessions)
         for name in names:
@@ -103,15 +104,6 @@ def _session(model: ModelProto, threads: int) -> ort.InferenceSession:
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower base that Python sees
         raise EngineError(f"ONNX Runtime cannot load the form: {one_line(error)[:300]}") from error
-
-
-def _with_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """The network with these tensors as outputs, too."""
-    result = ModelProto()
-    result.CopyFrom(model)
-    given = {one.name for one in model.graph.output}
-    result.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in given)
-    return result
 
 
 def _run(session: ort.InferenceSession, tensor: F32) -> dict[str, NDArray[Any]]:

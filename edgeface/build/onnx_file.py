@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, version_converter
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, version_converter
 from onnx.external_data_helper import uses_external_data
 
 from edgeface.errors import EngineError, one_line
@@ -63,6 +63,15 @@ def sha256(path: Path) -> str:
     except Exception as error:  # protobuf's
         raise EngineError(f"{path}: not an ONNX: {one_line(error)[:300]}") from error
     return digest.hexdigest()
+
+
+def with_outputs(model: ModelProto, names: Iterable[str]) -> ModelProto:
+    """A copy of the network with these tensors as outputs, too."""
+    result = ModelProto()
+    result.CopyFrom(model)
+    given = {one.name for one in (*model.graph.input, *model.graph.output)}
+    result.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in given)
+    return result
 
 
 def drop_unused(graph: GraphProto) -> None:
