@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,7 +188,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _build_engines(arguments: argparse.Namespace) -> int:
     from edgeface import service
-    from edgeface.build import engine, trt
+    from edgeface.build import engine, trt, workplace
     from edgeface.model_card import find_card, input_sizes, target_folder
 
     service.setup_logging(logging.DEBUG if arguments.debug else logging.INFO)
@@ -198,8 +197,8 @@ def _build_engines(arguments: argparse.Namespace) -> int:
     runtime = arguments.runtime or trt.DEFAULT_RUNTIME
     if arguments.precision == "int8" and not _prepare_int8(card, arguments, folder, runtime):
         return 0
-    with tempfile.TemporaryDirectory(prefix="edgeface-forms-") as scratch:
-        acceptance = None if arguments.check == "none" else _acceptance(card, arguments, folder, runtime, Path(scratch))
+    with workplace.scratch() as forms:
+        acceptance = None if arguments.check == "none" else _acceptance(card, arguments, folder, runtime, forms)
         for size in arguments.input_size or input_sizes(card):
             order = trt.Order(card, size, arguments.precision, arguments.batch, arguments.dla, arguments.workspace_mb)
             draft = engine.draft(order, folder=folder, runtime=runtime, form=acceptance.form() if acceptance else None)

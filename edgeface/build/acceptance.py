@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgeface.build.device import NO_DEVICE
 from edgeface.build.fallback import find_keep
 from edgeface.build.makers import Maker
 from edgeface.build.shown import DEMO, find_shown
+from edgeface.build.workplace import scratch
 from edgeface.errors import ConfigError, EngineError, one_line
 from edgeface.model_card import Card, onnx_path
 from edgeface.passport import Passport, Precision, engine_name, replace_files, write_engine
@@ -94,10 +94,10 @@ class Acceptance:
         """The same, once the plan passes on this machine's GPU."""
         assert self._gate is not None
         name = engine_name(passport.card, passport.input_size, passport.precision, passport.dla_core is not None)
-        with tempfile.TemporaryDirectory(prefix="edgeface-engine-") as folder:
-            write_engine(Path(folder) / name, plan, passport)
+        with scratch() as folder:
+            write_engine(folder / name, plan, passport)
             try:
-                report = self._gate.of_engine(Path(folder), name, passport.precision, passport.dla_core)
+                report = self._gate.of_engine(folder, name, passport.precision, passport.dla_core)
             except ConfigError as error:  # what runs engines is not installed
                 log.warning("the engine itself was not tried: %s", one_line(error))
                 return self._accept(plan, passport)
