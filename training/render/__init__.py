@@ -1,0 +1,1 @@
+"""Makes pictures of faces that never were, with exact labels."""

@@ -1,0 +1,95 @@
+"""One face crop with exact labels: what the landmark network learns from."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from . import background, camera, draw, outfit
+from . import head as heads
+from . import light as lights
+from .person import person, shot
+
+CROP = 80  # pixels of the network's crop
+MARGIN = 8  # more on each side, so that augmentation can turn and shift it
+FRAME = 1.35  # the crop's side over the longer side of the box round the first 68 points
+SUPERSAMPLING = 2
+BACKGROUND = frozenset({"hdri", "clutter", "collage"})
+INGREDIENTS = camera.INGREDIENTS | BACKGROUND | frozenset(
+    "identity expression profiles perspective contour skin beard hair glasses hats masks front shadow background".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    picture: np.ndarray  # u8 [s, s] luma
+    landmarks: np.ndarray  # f32 [80, 2] pixels
+    visible: np.ndarray  # u8 [80]
+    pose: np.ndarray  # f32 [3] degrees as the bus has them: yaw right, pitch up, roll clockwise
+    eyes: np.ndarray  # f32 [2] openness, the picture's left eye first
+    gaze: np.ndarray  # f32 [2] degrees: yaw, pitch
+    skin: np.float32  # luma of the skin's albedo
+
+
+def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] = INGREDIENTS, margin: int = MARGIN) -> Face:
+    """A face drawn from `rng`; what is not in `ingredients` is left out."""
+    head = heads.load(folder)
+    size, big = CROP + 2 * margin, (CROP + 2 * margin) * SUPERSAMPLING
+    # streams of their own: without an ingredient the rest of a picture stays what it was
+    streams = [np.random.default_rng(seed) for seed in rng.integers(2**63, size=8)]
+    for_person, for_shot, for_view, for_light, for_shade, for_front, for_background, for_camera = streams
+    infrared = for_camera.random() < 0.07 and "infrared" in ingredients
+    somebody = person(for_person, folder, ingredients)
+    posed = draw.pose(head, somebody, doing := shot(for_shot, head, ingredients))
+    view = framed(for_view, head, posed, size, ingredients)
+    points = draw.landmarks(head, posed, view, "contour" in ingredients)
+    light = lights.sample(for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared)
+    seen = draw.picture(for_shade, head, somebody, posed, view, light, (big, big), infrared=infrared)
+    visible = draw.visible(seen, points)
+    behind = np.full((big, big), 0.5, np.float32)
+    if "background" in ingredients:
+        behind = background.background(for_background, views(folder), big, big, BACKGROUND & ingredients)
+    whole = (tone(seen.rgb, for_shade) @ lights.LUMA) * seen.alpha + behind * (1 - seen.alpha)
+    if for_front.random() < 0.07 and "front" in ingredients:
+        whole, covered = outfit.patch(for_front, whole)
+        x, y = np.clip(points[:, :2].astype(int), 0, big - 1).T
+        visible &= ~covered[y, x]
+    small = cv2.resize(np.clip(whole, 0, 1.2).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    if infrared:
+        small = camera.infrared(small, for_camera)
+    small = camera.degrade(small, for_camera, ingredients - {"infrared"})
+    return Face(
+        picture=small,
+        landmarks=(points[:, :2] / SUPERSAMPLING).astype(np.float32),
+        visible=visible.astype(np.uint8),
+        pose=np.degrees([doing.yaw, -doing.pitch, -doing.roll]).astype(np.float32),
+        eyes=posed.eyes,
+        gaze=posed.gaze,
+        skin=np.float32(somebody.skin @ lights.LUMA),
+    )
+
+
+def framed(rng, head, posed, size: int, ingredients: frozenset[str]) -> draw.View:
+    """A view, from near or far, whose picture of `size` pixels has the nominal crop in its middle."""
+    distance = float(np.exp(rng.uniform(np.log(38), np.log(250)))) if "perspective" in ingredients else 250.0
+    unit = draw.View(distance, 1.0, np.zeros(2))
+    points = draw.landmarks(head, posed, unit, "contour" in ingredients)[:68, :2]
+    low, high = points.min(0), points.max(0)
+    side = FRAME * float((high - low).max()) * np.exp(rng.normal(0, 0.06))
+    middle = (low + high) / 2 + rng.normal(0, 0.03, 2) * side
+    scale = CROP * SUPERSAMPLING / side
+    return draw.View(distance, scale, size * SUPERSAMPLING / 2 - middle * scale)
+
+
+@lru_cache(maxsize=2)
+def views(folder: Path) -> tuple[background.Panorama, ...]:
+    """The panoramas that training may see behind a face."""
+    return tuple(background.panoramas(np.load(folder / "hdri.npz")))
+
+
+def tone(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Display values of linear light, at an exposure of the camera's choosing."""
+    return np.clip(rgb * np.float32(rng.uniform(0.8, 1.3)), 0, 1.4) ** np.float32(1 / 2.2)
+

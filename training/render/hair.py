@@ -1,0 +1,56 @@
+"""Hair of the scalp: eight cut meshes, and growth that pushes the scalp itself outward."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from .raster import vertex_normals
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A hair mesh on the mean head; its strands are cut out of a texture."""
+
+    vertices: np.ndarray  # f32 [n, 3] head units
+    faces: np.ndarray  # i32 [m, 3]
+    texture: np.ndarray  # f32 [n, 2] 0..1, down
+    alpha: np.ndarray  # u8 [256, 256]
+    shade: np.ndarray  # f32 [256, 256] multiplies the hair's colour, mean about 1
+
+
+@lru_cache(maxsize=2)
+def styles(folder: Path) -> tuple[Style, ...]:
+    """Reads hair.npz of the assets folder; MakeHuman's scale and place become the head model's."""
+    stored = np.load(folder / "hair.npz")
+    found = []
+    for name in (str(s) for s in stored["styles"]):
+        v, t, faces, alpha, grey = (stored[f"{name}_{part}"] for part in ("V", "vt", "f", "alpha", "gray"))
+        grey = grey.astype(np.float32)
+        place = np.stack([v[:, 0] * 10.6, (v[:, 1] - v[:, 1].max()) * 9.6 + 15.0, (v[:, 2] - 0.57) * 10.4 + 1.05], 1)
+        found.append(
+            Style(
+                place.astype(np.float32),
+                faces.astype(np.int32),
+                np.stack([t[:, 0], 1 - t[:, 1]], 1).astype(np.float32),
+                alpha,
+                grey / max(1, grey[alpha > 60].mean()),
+            )
+        )
+    return tuple(found)
+
+
+def scalp(rng: np.random.Generator, base: np.ndarray, over_hairline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each vertex is hair f32 [n] 0..1, and how far hair pushes it outward f32 [n], head units."""
+    waves = np.sin(base[:, 0] * rng.uniform(0.6, 3) + rng.uniform(0, 6)) * rng.uniform(0, 0.35)
+    line = over_hairline + rng.normal(0, 0.5) + waves
+    covered = np.clip(line / 0.5 + 0.5, 0, 1).astype(np.float32)
+    thick = rng.choice([0.1, 0.5, 1.2, 2.0]) * rng.uniform(0.5, 1.3)
+    curls = 1 + 0.25 * np.sin(base @ rng.uniform(0.5, 2.5, 3).astype(np.float32) + rng.uniform(0, 6))
+    return covered, (np.clip(line / 2.0, 0, 1) * covered * thick * curls).astype(np.float32)
+
+
+def grow(vertices: np.ndarray, faces: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Pushes each vertex outward `by` f32 [n] head units."""
+    return vertices + vertex_normals(vertices, faces) * by[:, None]

@@ -1,0 +1,119 @@
+"""The head model: ICT-FaceKit's mean, identities and expressions, and what is known about places on it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from . import markup
+from .raster import vertex_normals
+
+# materials of the model
+FACE, BACK, GUMS, TEETH, LEFT_EYE, RIGHT_EYE, LASHES = 0, 1, 2, 3, 4, 6, 11
+SKIN = (FACE, BACK)
+IRIS = 0.47  # sine of the angle between an eye's axis and the edge of its iris
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Head units: x to the picture's right, y up, z towards the viewer; the outer eye corners are 8.9 apart."""
+
+    base: np.ndarray  # f32 [n, 3] the mean head
+    faces: np.ndarray  # i32 [m, 3]
+    material: np.ndarray  # i8 [m]
+    identities: np.ndarray  # f32 [100, n * 3] one standard deviation each
+    expressions: np.ndarray  # f32 [53, n * 3]
+    expression: dict[str, int]
+    points: np.ndarray  # i64 [80] vertices of the mark-up; irises -1
+    strips: list[tuple[np.ndarray, np.ndarray]]
+    height_over_hairline: np.ndarray  # f32 [n] where the scalp's hair grows: above 0
+    box: np.ndarray  # i64: vertices whose extent is the face's box
+    eye: dict[int, np.ndarray]  # material -> its vertices
+    eye_centre: dict[int, np.ndarray]  # material -> f32 [3]
+    eye_inverse: dict[int, np.ndarray]  # material -> f32 [4, k]: finds how an eye was moved and turned
+    skin_faces: np.ndarray  # i32 [k, 3]
+    face_triangles: np.ndarray  # i32 [k, 3] the front with its neck
+
+
+@lru_cache(maxsize=2)
+def load(folder: Path) -> Head:
+    """Reads head.npz of the assets folder."""
+    stored = np.load(folder / "head.npz")
+    drawn = np.isin(stored["mat"], [FACE, BACK, GUMS, TEETH, LEFT_EYE, RIGHT_EYE, LASHES])
+    used = np.unique(stored["F"][drawn])
+    place = np.full(len(stored["base"]), -1, np.int64)
+    place[used] = np.arange(len(used))
+    base = stored["base"][used].astype(np.float32)
+    faces, material = place[stored["F"][drawn]].astype(np.int32), stored["mat"][drawn]
+    on_face = np.unique(faces[material == FACE])
+    vertices_of = {m: np.unique(faces[material == m]) for m in (LEFT_EYE, RIGHT_EYE)}
+    x, y, z = base.T
+    ears = (np.abs(x) > 7.7) & (y > -3) & (y < 5.2) & (z > -3.2) & (z < 3.6)
+    upward = vertex_normals(base, faces)[:, 1]
+    points = markup.anchors(base, on_face, upward, place[stored["lm"]], np.nonzero(ears & (x < 0))[0])
+    on_skin = np.zeros(len(base), bool)
+    on_skin[np.unique(faces[np.isin(material, SKIN)])] = True
+    forehead = on_face[(base[on_face, 1] > -7.8) & (base[on_face, 1] < 8.0)]
+    front = forehead[(np.abs(base[forehead, 0]) < 7.2) & (base[forehead, 2] > 3.2)]
+    return Head(
+        base=base,
+        faces=faces,
+        material=material,
+        identities=stored["ID"][:, used].reshape(100, -1).astype(np.float32),
+        expressions=stored["EX"][:, used].reshape(53, -1).astype(np.float32),
+        expression={str(name): i for i, name in enumerate(stored["exn"])},
+        points=points,
+        strips=markup.contour_strips(base, on_face, points),
+        height_over_hairline=hairline(base, on_skin, ears),
+        box=front,
+        eye=vertices_of,
+        eye_centre={m: base[v].mean(0) for m, v in vertices_of.items()},
+        eye_inverse={m: np.linalg.pinv(np.c_[base[v], np.ones(len(v))]).astype(np.float32) for m, v in vertices_of.items()},
+        skin_faces=np.ascontiguousarray(faces[np.isin(material, SKIN)]),
+        face_triangles=np.ascontiguousarray(faces[material == FACE]),
+    )
+
+
+def hairline(base: np.ndarray, on_skin: np.ndarray, ears: np.ndarray) -> np.ndarray:
+    """How far f32 [n] each vertex lies above the line where hair begins, head units."""
+    x, y, z = base.T
+    line = np.interp(z, [-5, -2, 0.5, 2.2, 3.2, 4.2, 5.2, 6.5, 8, 11], [-4.5, -3.5, -1, 1.5, 1.2, 4.5, 7.6, 8.6, 9, 9.2])
+    above = (y - line).astype(np.float32)
+    above[ears] = -2
+    above[~on_skin] = -5
+    above[(y < -1) & (z > -1)] = -3
+    above[(np.abs(x) > 7.2) & (y < 5) & (z > -2) & (z < 3) & (y > -3)] -= 1
+    return above
+
+
+def iris_points(head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The iris edges' left, top, right, bottom f32 [8, 3] and the two eyes' axes f32 [2, 3], of posed `vertices`."""
+    edge = np.float32([[-IRIS, 0], [0, IRIS], [IRIS, 0], [0, -IRIS]])
+    directions = np.c_[edge, np.full(4, np.sqrt(1 - IRIS**2), np.float32)]
+    places, axes = [], []
+    # the model's left eye is the person's, on the picture's right
+    for eye in sorted((LEFT_EYE, RIGHT_EYE), key=lambda m: head.eye_centre[m][0]):
+        moved = head.eye_inverse[eye] @ vertices[head.eye[eye]]  # [4, 3]: affine
+        centre = head.eye_centre[eye]
+        radius = np.median(np.linalg.norm(head.base[head.eye[eye]] - centre, axis=1))
+        places.append((centre + radius * directions) @ moved[:3] + moved[3])
+        axis = moved[2] / np.linalg.norm(moved[2])
+        axes.append(axis)
+    return np.concatenate(places).astype(np.float32), np.stack(axes).astype(np.float32)
+
+
+def eye_openness(head: Head, neutral: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """How open f32 [2] the eyes are: the lids' distance over the neutral face's, 0..1; the picture's left eye first."""
+
+    def aperture(v, eye):
+        p = v[head.points[eye]]
+        lids = np.linalg.norm(p[1] - p[5]) + np.linalg.norm(p[2] - p[4])
+        return lids / np.linalg.norm(p[0] - p[3])
+
+    return np.float32(
+        [
+            np.clip(aperture(vertices, eye) / aperture(neutral, eye), 0, 1)
+            for eye in (markup.LEFT_EYE, markup.RIGHT_EYE)
+        ]
+    )
