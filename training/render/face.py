@@ -14,7 +14,7 @@ from .person import person, shot
 
 CROP = 80  # pixels of the network's crop
 MARGIN = 8  # more on each side, so that augmentation can turn and shift it
-FRAME = 1.35  # the crop's side over the longer side of the box round the first 68 points
+FRAME = 1.2  # the crop's side over the longer side of the face's box: crop_scale of the card
 SUPERSAMPLING = 2
 BACKGROUND = frozenset({"hdri", "clutter", "collage"})
 INGREDIENTS = camera.INGREDIENTS | BACKGROUND | frozenset(
@@ -74,11 +74,9 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
 def framed(rng, head, posed, size: int, ingredients: frozenset[str]) -> draw.View:
     """A view, from near or far, whose picture of `size` pixels has the nominal crop in its middle."""
     distance = float(np.exp(rng.uniform(np.log(38), np.log(250)))) if "perspective" in ingredients else 250.0
-    unit = draw.View(distance, 1.0, np.zeros(2))
-    points = draw.landmarks(head, posed, unit, "contour" in ingredients)[:68, :2]
-    low, high = points.min(0), points.max(0)
-    side = FRAME * float((high - low).max()) * np.exp(rng.normal(0, 0.06))
-    middle = (low + high) / 2 + rng.normal(0, 0.03, 2) * side
+    left, top, right, bottom = draw.box(head, posed, draw.View(distance, 1.0, np.zeros(2)))
+    side = FRAME * max(right - left, bottom - top) * np.exp(rng.normal(0, 0.06))
+    middle = np.array([left + right, top + bottom]) / 2 + rng.normal(0, 0.03, 2) * side
     scale = CROP * SUPERSAMPLING / side
     return draw.View(distance, scale, size * SUPERSAMPLING / 2 - middle * scale)
 
