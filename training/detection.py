@@ -1,4 +1,4 @@
-"""Detectors in training: batches of scenes with their targets, the losses, and average precision on what is held out."""
+"""Detectors in training: batches of scenes with their targets, the losses, and average precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgeface.boxes import iou, nms
 from training import augment, losses, matching
 from training.networks import gridbox, scrfd
-from training.samples import Bank
+from training.samples import Bank, generator
 from training.scenes import Scene, trimmed, view
 
 Batch = dict[str, Tensor]
@@ -30,10 +30,10 @@ def scenes(bank: Bank, indices: Sequence[int], seed: Sequence[int], size: int, v
     return made
 
 
-def pictures(views: Sequence[Scene], generator: torch.Generator, tone: float) -> Tensor:
+def pictures(views: Sequence[Scene], random: torch.Generator, tone: float) -> Tensor:
     """Luma [n, 1, h, w] of 0..255 with other tones."""
     stack = torch.from_numpy(np.stack([scene["picture"] for scene in views]))
-    return augment.tone(stack[:, None].float(), generator, tone)
+    return augment.tone(stack[:, None].float(), random, tone)
 
 
 class ScrfdTask:
@@ -51,7 +51,7 @@ class ScrfdTask:
     def exported(self, network: nn.Module) -> nn.Module:
         return scrfd.Exported(network)
 
-    def batch(self, bank: Bank, indices: Sequence[int], seed: Sequence[int], generator: torch.Generator) -> Batch:
+    def batch(self, bank: Bank, indices: Sequence[int], seed: Sequence[int]) -> Batch:
         """luma [n, 1, s, s]; owner [n * m]: 1 face, 0 background, -1 not asked; for the 1s box [p, 4], points, size."""
         made = scenes(bank, indices, seed, self._size, self._views)
         anchors = matching.grid(self._size, self._size)
@@ -65,7 +65,7 @@ class ScrfdTask:
             boxes.append(scene["xyxy"][face][owner[owner >= 0]])
             keypoints.append(scene["keypoints"][face][owner[owner >= 0]])
         return {
-            "luma": pictures(made, generator, self._tone),
+            "luma": pictures(made, generator(seed), self._tone),
             "owner": torch.from_numpy(np.concatenate(owners)),
             "xyxy": torch.from_numpy(np.concatenate(boxes).astype(np.float32)),
             "keypoints": torch.from_numpy(np.concatenate(keypoints).astype(np.float32)),
@@ -126,7 +126,7 @@ class GridBoxTask:
     def exported(self, network: nn.Module) -> nn.Module:
         return gridbox.Exported(network)
 
-    def batch(self, bank: Bank, indices: Sequence[int], seed: Sequence[int], generator: torch.Generator) -> Batch:
+    def batch(self, bank: Bank, indices: Sequence[int], seed: Sequence[int]) -> Batch:
         """luma [n, 1, s, s]; coverage and weight [n * cells]; for covered cells the face's box [p, 4]."""
         made = scenes(bank, indices, seed, self._size, self._views)
         owners, weights, boxes = [], [], []
@@ -136,7 +136,7 @@ class GridBoxTask:
             weights.append(weight.ravel())
             boxes.append(scene["xyxy"][owner[owner >= 0]])
         return {
-            "luma": pictures(made, generator, self._tone),
+            "luma": pictures(made, generator(seed), self._tone),
             "coverage": torch.from_numpy(np.concatenate(owners).astype(np.float32)),
             "weight": torch.from_numpy(np.concatenate(weights)),
             "xyxy": torch.from_numpy(np.concatenate(boxes).astype(np.float32)),
@@ -171,7 +171,10 @@ def suppressed(xyxy: NDArray, score: NDArray) -> Detections:
 
 
 def measure(task: ScrfdTask | GridBoxTask, network: nn.Module, bank: Bank, count: int) -> dict[str, float]:
-    """Average precision in % at IoU 0.5 of all faces, of those under 24 and from 24 px; false ones a picture at recall."""
+    """Average precision in % of all faces, of those under 24 px and of the others; boxes a picture at score 0.5.
+
+    Over the first `count` scenes as they were rendered; faces under 8 px or more than half cut off are ignored.
+    """
     device = next(network.parameters()).device
     found, truths = [], []
     for index in range(min(count, len(bank))):
@@ -194,7 +197,10 @@ def measure(task: ScrfdTask | GridBoxTask, network: nn.Module, bank: Bank, count
 
 
 def average_precision(found: Sequence[Detections], truths: Sequence[tuple[NDArray, NDArray]]) -> float:
-    """Area under the precision envelope, in % (as PASCAL VOC 2010): a hit needs IoU 0.5; ignored boxes count nothing."""
+    """Area under the precision envelope in % (as PASCAL VOC 2010 on): a hit needs IoU 0.5.
+
+    `truths` are boxes [n, 4] and whether they are to be ignored [n]: what lies on one of these counts nothing.
+    """
     scores, hits, faces = [], [], 0
     for (xyxy, score), (truth, ignore) in zip(found, truths, strict=True):
         overlap = iou(xyxy.astype(np.float32), truth.astype(np.float32))

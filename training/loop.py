@@ -154,9 +154,9 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             parts = self.task.losses(self.learner, moved)
         total = torch.stack(list(parts.values())).sum()
-        value = float(total.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {self.step}: a smaller rate may help")
+        loss = float(total.detach())
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {self.step}: a smaller rate may help")
         self.optimiser.zero_grad()
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
@@ -171,7 +171,7 @@ class Run:
                 else:
                     value.copy_(new[name])
         shown = {name: float(part.detach()) for name, part in parts.items()}
-        return {"loss": value, **shown, "norm": float(norm), "rate": rate}
+        return {"loss": loss, **shown, "norm": float(norm), "rate": rate}
 
     def measure(self) -> dict[str, float]:
         """The averaged copy on the shards that are kept for validation; {} while there is none."""

@@ -49,8 +49,8 @@ def atss(xyxy: F32, anchors: Grid, candidates: int = CANDIDATES) -> I64:
 
     A face's candidates are the `candidates` anchors of each level nearest to its middle; those whose IoU with it
     reaches mean + standard deviation of all candidates, and whose centre is inside the face, are its own. An anchor of
-    several faces goes to the one with the highest IoU. A face that gets none (the smallest lie between the centres) takes the
-    nearest anchor of the finest level that no other face has.
+    several faces goes to the one with the highest IoU. A face that gets none (the smallest lie between the centres)
+    takes the nearest anchor of the finest level that no other face has.
     """
     owner = np.full(len(anchors.side), -1, np.int64)
     if not len(xyxy):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Shard = Mapping[str, NDArray]
@@ -80,3 +81,9 @@ class Bank:
 def order(count: int, seed: int, epoch: int) -> NDArray:
     """The order of an epoch's samples, [count]."""
     return np.random.default_rng([seed, epoch, 0]).permutation(count)
+
+
+def generator(seed: Sequence[int]) -> torch.Generator:
+    """A generator for one batch."""
+    state = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -38,7 +38,6 @@ def window(scene: Scene, corner: tuple[int, int], side: int, size: int) -> Scene
     An area average when it becomes smaller, else linear, as the runtime does it.
     """
     picture = scene["picture"]
-    height, width = picture.shape
     x, y = corner
     part = picture[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
     if part.shape != (side, side):

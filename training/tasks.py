@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training import augment, losses
+from training.detection import GridBoxTask, ScrfdTask
 from training.networks import landmarks
-from training.samples import Bank
+from training.samples import Bank, generator
 
 Batch = dict[str, Tensor]
 
@@ -35,12 +35,6 @@ class Task(Protocol):
 
     def measure(self, network: nn.Module, bank: Bank, count: int) -> dict[str, float]:
         """What validation reports, over the first `count` samples; the network is in eval mode."""
-
-
-def generator(seed: Sequence[int]) -> torch.Generator:
-    """A generator for one batch."""
-    state = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 class LandmarksTask:
@@ -117,5 +111,6 @@ def make_task(config: Mapping[str, Any]) -> Task:
     """The task that a config's [network] names. Raises KeyError for an unknown one."""
     settings = dict(config["network"])
     kind = settings.pop("kind")
-    tasks = {"landmarks": LandmarksTask}
-    return tasks[kind](settings, config.get("loss", {}), config.get("augment", {}))
+    tasks = {"landmarks": LandmarksTask, "scrfd": ScrfdTask, "gridbox": GridBoxTask}
+    task: Task = tasks[kind](settings, config.get("loss", {}), config.get("augment", {}))
+    return task

@@ -20,7 +20,7 @@ LIMIT = 3.0  # a distance is REACH * exp(-3..3) strides: 0.1 to 40
 
 @dataclass(frozen=True)
 class Size:
-    """Channels of the stem, channels and residual blocks at strides 4 to 32, then the neck and its head's convolutions."""
+    """Channels of the stem, channels and residual blocks at strides 4 to 32, of the neck; convolutions of a head."""
 
     stem: int
     widths: tuple[int, int, int, int]

@@ -182,7 +182,7 @@ def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, flo
         yaw, rng.normal(0, 0.12 if kind == UPPER else 0.35), rng.uniform(-np.pi, np.pi) if free else rng.normal(0, 0.08)
     )
     drawn = 2 * size  # two samples a pixel each way
-    units = (rng.uniform(52, 90), rng.uniform(28, 60), rng.uniform(18, 45))[kind]
+    units = (rng.uniform(60, 105), rng.uniform(28, 60), rng.uniform(18, 45))[kind]
     scale = drawn / units
     centre = (
         _NECK + np.array([rng.normal(0, 2), 4 - units / 2, 0], np.float32) @ turn,
@@ -203,6 +203,8 @@ def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, flo
     luma = _shaded(rng, attributes, depth, mask, skin, kind)
     coverage = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     luma = cv2.resize(luma * mask, (size, size), interpolation=cv2.INTER_AREA) / np.maximum(coverage, np.float32(0.02))
+    if kind == UPPER:  # the patch ends in the middle of the body
+        coverage *= np.clip(np.arange(size, 0, -1, np.float32) / (0.06 * size), 0, 1)[:, None]
     if kind == TORSO:  # no neck: the patch ends below it
         neck_row = (-((_NECK - centre) @ turn.T)[1] * scale + drawn / 2) / 2
         rows = np.arange(size, dtype=np.float32)
@@ -238,7 +240,7 @@ def _shaded(
         flesh = flesh * (1 - np.float32(0.5) * np.clip(2 - 2 * spot, 0, 1) * front)
     flesh = flesh * (1 - np.float32(0.6) * np.clip(2 - 2 * ((x / 0.8) ** 2 + ((y + 53) / 0.9) ** 2), 0, 1) * front)
     albedo = np.where(covered, worn, flesh)
-    folds = noise(rng, size, size, 4, 64, 0.4) * np.float32(rng.uniform(0, 1.5))
+    folds = noise(rng, size, size, 4, 24, 0.6) * np.float32(rng.uniform(0, 1.2))
     slopes = np.stack([cv2.Sobel(folds, cv2.CV_32F, 1, 0), cv2.Sobel(folds, cv2.CV_32F, 0, 1), np.zeros_like(folds)], 2)
     normal = normal + slopes * covered[..., None]
     light = rng.uniform(0.15, 0.6) * (1 + rng.uniform(-0.2, 0.5) * normal[..., 1])

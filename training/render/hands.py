@@ -73,8 +73,11 @@ def fingers(rng: np.random.Generator, skin: F64, bend: tuple[float, ...], thumb:
     parts.append(tube(bulge, [1.2, 1.2, 1.0, 0.9], palm, 6, across=(0, 0, 1), rounded=True))
     bare = rng.uniform(0.5, 12) if rng.random() < 0.7 else 30.0
     cloth = colour(rng)
-    along = np.array([0.5, -3, -7, -12, -18, -26])
-    arm = np.array([[2.75, 1.95], [2.8, 2.1], [3.3, 2.8], [4.0, 3.6], [4.4, 4.1], [4.6, 4.4]])
+    hem = min(bare, 29.0)
+    along = np.sort(np.array([0.5, -3, -7, -12, -18, -26, -hem, -hem - 0.05]))[::-1]
+    arm = np.stack(
+        [np.interp(-along, [0, 7, 18, 30], wide) for wide in ([2.75, 3.3, 4.4, 4.7], [1.95, 2.8, 4.1, 4.5])], 1
+    )
     sleeved = -along > bare
     arm = arm + sleeved[:, None] * rng.uniform(0.3, 1.2)
     tilt = np.radians(rng.uniform(-15, 15))

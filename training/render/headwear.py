@@ -17,7 +17,7 @@ def hat(rng: np.random.Generator, vertices: F32, landmarks: F32) -> Mesh:
 
     Only beanies and caps worn low reach the brows.
     """
-    head = np.asarray(vertices[::2], dtype=np.float64)
+    head = np.asarray(vertices[::3], dtype=np.float64)
     marks = np.asarray(landmarks, dtype=np.float64)
     kinds = (_cap, _brimmed, _beanie, _hard_hat, _hood, _head_scarf, _headphones, _hair_band)
     return kinds[rng.choice(8, p=[0.25, 0.12, 0.18, 0.1, 0.1, 0.1, 0.08, 0.07])](rng, head, marks)
@@ -38,23 +38,25 @@ def _seat(head: F64, marks: F64, rise: float, tilt: float) -> tuple[F64, F64, Re
     return centre, frame, around_point(local[local[:, 1] > -4.0])
 
 
-def _crown(skull: Reach, pad: F64 | float, height: float, square: float, rim: float = 0.0, rows: int = 8) -> F64:
-    """A crown [rows, COLUMNS, 3] over `skull`: `pad` off it, its top `height` more, `square` 1 round .. 0 a cylinder.
+def _crown(skull: Reach, pad: float, height: float, square: float, rows: int = 8, dent: float = 0.0) -> F64:
+    """A crown [rows, COLUMNS, 3] over `skull`: `pad` off it, its top `height` more, `square` 1 round .. 0 a cylinder,
+    with a furrow `dent` deep along the top as far as the skull lets it.
 
-    `rim` (radians) is the elevation where it begins.
+    Its profile is a superellipse, with rows at even angles: no triangle near the top spans much of the skull.
     """
-    t = np.linspace(0, 1, rows)[:, None]
-    elevation = rim + (np.pi / 2 - rim) * t
-    side = skull.at(np.full((1, COLUMNS), rim), AROUND[None]) + pad
+    angle = np.linspace(0, np.pi / 2, rows)[:, None]
+    c, s = np.abs(np.cos(angle)), np.sin(angle)
+    radius = (c ** (2 / square) + s ** (2 / square)) ** (-square / 2)
+    side = skull.at(np.zeros((1, COLUMNS)), AROUND[None]) + pad
     top = skull.at(np.array([np.pi / 2 - 0.1]), np.zeros(1)) + height
-    level = side * np.abs(np.cos(elevation)) ** square
-    y = np.where(elevation < 0, side * np.sin(elevation), top * np.abs(np.sin(elevation)) ** square)
+    level, y = side * radius * c, top * radius * s + 0 * side
+    y = y - dent * s**4 * np.exp(-((level * np.sin(AROUND) / 2.5) ** 2))
     # wherever the ideal shape would cut the skull, the skull pushes it out
     direction, distance = np.arctan2(y, np.maximum(level, 1e-9)), np.hypot(level, y)
-    need = skull.at(direction, np.broadcast_to(AROUND, direction.shape)) + 0.15
+    need = skull.at(direction, np.broadcast_to(AROUND, direction.shape)) + 0.3
     grow = np.maximum(need / np.maximum(distance, 1e-9), 1.0)
     level, y = level * grow, y * grow
-    return np.stack([level * np.sin(AROUND), y + 0 * AROUND, level * np.cos(AROUND)], -1)
+    return np.stack([level * np.sin(AROUND), y, level * np.cos(AROUND)], -1)
 
 
 def _paint(rng: np.random.Generator, shape: F64) -> F64:
@@ -85,31 +87,32 @@ def _cap(rng: np.random.Generator, head: F64, marks: F64) -> Mesh:
     inner = skull.at(np.zeros_like(angle), angle) + 0.2
     length = rng.uniform(4.5, 7.0) * np.sqrt(np.maximum(1 - (along / spread) ** 2, 0))
     ahead = inner + length * t
-    droop = np.tan(np.radians(rng.uniform(-4, 20))) * length * t + rng.uniform(0.0, 1.2) * (along / spread) ** 2 * t
+    droop = (
+        np.tan(np.radians(rng.uniform(-4, 20))) * length * t
+        + rng.uniform(0.0, 0.3) * (along / spread) ** 2 * length * t
+    )
     peak = np.stack([np.sin(angle) * ahead, 0.05 - droop, np.cos(angle) * ahead], -1)
     dye = colour(rng) if rng.random() < 0.5 else paint[0, COLUMNS // 2]
     parts = [mesh(crown, lattice(len(crown), COLUMNS, True), paint), mesh(peak, lattice(4, 15, False)[:, ::-1], dye)]
     return _on_head(parts, centre, frame, rng.uniform(0, 0.2))
 
 
-def _brim(rng: np.random.Generator, skull: Reach, width: F64 | float, droop: float, curl: float, dye: F64) -> Mesh:
-    """A brim of `width` all round; it falls by `droop` (its slope) and rises by `curl` at the sides."""
+def _brim(rng: np.random.Generator, crown: F64, width: F64 | float, droop: float, curl: float, dye: F64) -> Mesh:
+    """A brim of `width` all round a `crown`; it falls by `droop` (its slope) and rises by `curl` at the sides."""
     t = np.linspace(0, 1, 4)[:, None]
-    out = skull.at(np.zeros((1, COLUMNS)), AROUND[None]) + 0.25 + width * t
+    out = np.hypot(crown[:1, :, 0], crown[:1, :, 2]) - 0.05 + width * t
     y = -droop * width * t + curl * (np.sin(AROUND) ** 2) * t**2 + rng.uniform(-0.2, 0.2) * t * np.cos(3 * AROUND)
     return mesh(np.stack([np.sin(AROUND) * out, y, np.cos(AROUND) * out], -1), lattice(4, COLUMNS, True)[:, ::-1], dye)
 
 
 def _brimmed(rng: np.random.Generator, head: F64, marks: F64) -> Mesh:
     centre, frame, skull = _seat(head, marks, rng.uniform(1.0, 2.8), rng.uniform(0, 12))
-    crown = _crown(skull, rng.uniform(0.2, 0.5), rng.uniform(1.0, 4.5), rng.uniform(0.3, 0.8), rows=10)
-    if rng.random() < 0.5:  # a dent along the top, pushed no deeper than the room above the skull
-        dent = np.linspace(0, 1, 10)[:, None] ** 3 * np.exp(-((crown[..., 0] / 2.5) ** 2))
-        crown[..., 1] -= dent * rng.uniform(0.2, 0.9)
+    dent = rng.uniform(0.3, 1.2) if rng.random() < 0.5 else 0.0
+    crown = _crown(skull, rng.uniform(0.2, 0.5), rng.uniform(1.0, 4.5), rng.uniform(0.3, 0.8), rows=10, dent=dent)
     dye = colour(rng)
     paint = np.broadcast_to(dye, crown.shape).copy()
     paint[:2] = colour(rng) if rng.random() < 0.7 else dye  # the ribbon
-    brim = _brim(rng, skull, rng.uniform(2.0, 7.0), rng.uniform(-0.1, 0.12), rng.uniform(0, 2.0), dye)
+    brim = _brim(rng, crown, rng.uniform(2.0, 7.0), rng.uniform(-0.1, 0.12), rng.uniform(0, 2.0), dye)
     return _on_head([mesh(crown, lattice(10, COLUMNS, True), paint), brim], centre, frame, rng.uniform(0, 0.15))
 
 
@@ -117,9 +120,10 @@ def _beanie(rng: np.random.Generator, head: F64, marks: F64) -> Mesh:
     rise = rng.uniform(-0.6, 0.4) if rng.random() < 0.35 else rng.uniform(0.4, 2.5)
     centre, frame, skull = _seat(head, marks, rise, rng.uniform(8, 24))
     pad = rng.uniform(0.25, 0.6)
-    crown = _crown(skull, pad, rng.uniform(0.4, 4.0), rng.uniform(0.85, 1.0), rows=10)
+    height = rng.uniform(0.4, 4.0)
+    crown = _crown(skull, pad, height, rng.uniform(0.85, 1.0), rows=10)
     crown = crown * (1 + 0.012 * np.cos(AROUND * 12))[None, :, None]  # knitted ribs
-    crown[..., 2] -= rng.uniform(0, 1.5) * np.linspace(0, 1, 10)[:, None] ** 2  # the tip hangs back
+    crown[..., 2] -= height * rng.uniform(0, 0.4) * np.linspace(0, 1, 10)[:, None] ** 2  # the tip hangs back
     paint = _paint(rng, crown)
     parts = [mesh(crown, lattice(10, COLUMNS, True), paint)]
     if rng.random() < 0.6:  # turned up
@@ -143,7 +147,7 @@ def _hard_hat(rng: np.random.Generator, head: F64, marks: F64) -> Mesh:
     dye = np.array([[0.85, 0.6, 0.02], [0.8, 0.8, 0.8], [0.8, 0.15, 0.02], [0.02, 0.1, 0.5], [0.02, 0.3, 0.08]])
     dye = dye[rng.integers(5)] if rng.random() < 0.8 else colour(rng)
     width = 1.6 + rng.uniform(0.5, 3.0) * np.maximum(np.cos(AROUND), 0) ** 2
-    brim = _brim(rng, skull, width[None], rng.uniform(0.1, 0.35), 0.0, dye)
+    brim = _brim(rng, crown, width[None], rng.uniform(0.1, 0.35), 0.0, dye)
     parts = [mesh(crown, lattice(8, COLUMNS, True), dye), brim]
     if rng.random() < 0.3:  # the chin strap
         chin = (marks[8] + [0, -0.5, -1.5] - centre) @ frame

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
 Patch = tuple[F32, F32]  # luma and alpha [h, w], both 0..1; luma is not multiplied by alpha
 
 _DISPLAY_GAMMA = 2.2
@@ -44,13 +45,16 @@ def paste(picture: F32, luma: F32, alpha: F32, left: int, top: int) -> tuple[sli
     return slice(y0, y1), slice(x0, x1)
 
 
-def scaled(luma: F32, alpha: F32, width: int, height: int) -> Patch:
-    """The patch at another size; its edge stays clean, because luma is weighted by alpha on the way."""
-    shrinks = width < luma.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    weighted = cv2.resize(luma * alpha, (width, height), interpolation=how)
-    share = np.clip(cv2.resize(alpha, (width, height), interpolation=how), 0, 1)
-    return np.clip(weighted / np.maximum(share, np.float32(0.02)), 0, 1), share
+def scaled(luma: U8, alpha: U8, width: int, height: int) -> Patch:
+    """Stored bytes at another size; edges stay clean, because luma is weighted by alpha when it shrinks."""
+    unit = np.float32(1 / 255)
+    if width >= luma.shape[1]:
+        shade, share = (cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC) for part in (luma, alpha))
+        share = cv2.GaussianBlur(share, (0, 0), 0.45 * width / luma.shape[1])  # no stairs along the outline
+        return shade * unit, share * unit
+    weighted = cv2.multiply(luma, alpha, scale=1 / 255)
+    shade, share = (cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in (weighted, alpha))
+    return np.minimum(shade / np.maximum(share, np.float32(1)), np.float32(1)), share * unit
 
 
 def coordinates(size: int) -> tuple[F32, F32]:

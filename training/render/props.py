@@ -56,12 +56,10 @@ def _cup(rng: np.random.Generator, face: F64) -> tuple[Mesh, Grip | None]:
         radius, tall = rng.uniform(2.8, 3.6), rng.uniform(18, 24)
         outline = [0.05, radius, radius, radius, 1.5, 1.3, 1.3, 1.1]
         height = np.array([0, 0.05, 0.3, 0.6, 0.78, 0.85, 1.0, 1.0]) * tall
-        lip = 1.2
     else:
         flare = rng.uniform(1.0, 1.35)
         outline = [0.05, radius / flare, radius, radius * 1.02, radius * 0.93, radius * 0.85]
         height = np.array([0, 0, 0.95, 1.0, 1.0, 0.15]) * tall
-        lip = radius
     if kind >= 2 and rng.random() < 0.7:
         clear, dye = rng.uniform(0.15, 0.5), np.array([0.6, 0.65, 0.65]) * rng.uniform(0.3, 1.2, 3)
     paint = np.stack([dye] * len(outline))
@@ -74,10 +72,10 @@ def _cup(rng: np.random.Generator, face: F64) -> tuple[Mesh, Grip | None]:
         parts.append(placed(tube(bow, 0.45, dye, 6), turn(y=rng.uniform(0, 360)), np.zeros(3)))
     body = join(parts, rng.uniform(0.2, 1))
     body = Mesh(body.vertices, body.faces, body.albedo, np.full(len(body.faces), clear, np.float32), body.gloss)
-    tilt = rng.uniform(-95, -25)  # its opening to the mouth
+    tilt = rng.uniform(-70, -15)  # its opening to the mouth
     pose = turn(x=tilt, y=rng.uniform(-25, 25))
     mouth = face[[51, 57]].mean(0) + np.array([0, -0.3, 0.4])
-    rim = pose @ np.array([0, tall, 0 if kind == 3 else lip])
+    rim = pose @ np.array([0, tall, 0 if kind == 3 else -0.95 * radius])  # the near edge, the lower one as it tilts
     if rng.random() < 0.25:  # held lower, not drinking
         mouth, pose = (
             mouth + np.array([rng.normal(0, 2), rng.uniform(-4, 0), rng.uniform(2, 8)]),

@@ -8,6 +8,8 @@ import numpy as np
 
 from edgeface.values import F64
 
+FILLED = 3  # cells around what is seen that get a distance, too
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -49,23 +51,21 @@ def _farthest(points: F64, distance: F64, row: F64, low: float, high: float, row
     j = (around / (2 * np.pi) * columns).astype(np.int64) - (around < 0)
     inside = (row >= low) & (row < high)
     cell = (i * columns + j % columns)[inside]
-    order = np.lexsort((distance[inside], cell)) if len(cell) else cell
-    grid = np.zeros(rows * columns)
-    grid[cell[order]] = distance[inside][order]  # the last of a cell stays: the farthest
-    grid = grid.reshape(rows, columns)
-    for _ in range(rows):  # cells without a vertex take their neighbours' mean
+    distance = distance[inside]
+    order = np.argsort(distance)
+    flat = np.zeros(rows * columns)
+    flat[cell[order]] = distance[order]  # the last of a cell stays: the farthest
+    grid = flat.reshape(rows, columns)
+    for _ in range(FILLED):  # cells without a vertex take their neighbours' mean
         empty = grid == 0
-        if not empty.any() or empty.all():
-            break
-        near = _neighbours(grid)
-        count = _neighbours((grid > 0).astype(np.float64))
-        grid = np.where(empty, near / np.maximum(count, 1), grid)
+        grid = np.where(empty, _neighbours(grid) / np.maximum(_neighbours((~empty).astype(np.float64)), 1), grid)
     return Reach(grid, low, high)
 
 
 def _neighbours(grid: F64) -> F64:
     """The sum of each cell's four neighbours; columns are a ring, rows end."""
-    total = np.roll(grid, 1, 1) + np.roll(grid, -1, 1)
+    ring = np.concatenate([grid[:, -1:], grid, grid[:, :1]], axis=1)
+    total = ring[:, :-2] + ring[:, 2:]
     total[1:] += grid[:-1]
     total[:-1] += grid[1:]
     return np.asarray(total)

@@ -67,7 +67,7 @@ def _lenses(rng: np.random.Generator, landmarks: F32, head_width: float, size: f
         out, up = out + 0.22 * np.maximum(-up, 0) ** 2, np.where(up > 0, up * 0.75, up * 1.15)
     rings = np.array([0.02, 0.55, 1.0])[:, None]
     out, up = rx * rings * out, ry * rings * up
-    slip = rng.uniform(0.3, 1.6) if rng.random() < 0.15 else rng.uniform(-0.2, 0.3)  # down the nose
+    slip = min(rng.uniform(0.3, 1.6), 0.45 * ry) if rng.random() < 0.15 else rng.uniform(-0.2, 0.3)  # down the nose
     between = eyes[1, 0] - eyes[0, 0]
     middle = eyes.mean(0)
     centre_x = max(between / 2 + rng.uniform(-0.15, 0.25), rx + rng.uniform(0.75, 1.2))
@@ -103,7 +103,12 @@ def _frame(
     thick = rng.uniform(0.05, 0.1) if metal else rng.uniform(0.12, 0.32)
     parts = []
     upper = np.sin(ANGLE)[:, None] > -0.25
-    if not rimless:
+    if rimless:  # the glass's edge
+        thick = min(thick, 0.09)
+        for side in outline:
+            edge = tube(side, 0.05, (0.5, 0.55, 0.55), 4, closed=True)
+            parts.append(mesh(edge.vertices, edge.faces, edge.albedo, 0.35))
+    else:
         rim = np.where(upper, first, second)
         half_rim = rng.random() < 0.12
         for side in outline:
@@ -129,9 +134,11 @@ def _frame(
     for side, sign, eye in ((outline[0], -1, eyes[0]), (outline[1], 1, eyes[1])):
         start = side[hinge]
         x = sign * head_width / 2
-        ear = np.array([x * 1.05, eye[1] + 0.9, eye[2] - 7.6])
+        ear = np.array([x * 1.05, eye[1] + 1.0, eye[2] - 8.6])
         outer = np.array([max(abs(start[0]) + 0.15, abs(x) * 0.97) * sign, start[1], start[2] - 0.7])
-        path = np.stack([start, outer, (outer + ear) / 2 + [sign * 0.3, 0, 0], ear, ear + np.array([0, -1.8, -1.4])])
+        path = np.stack(
+            [start, outer, (outer + ear) / 2 + [sign * 0.3, 0, 0], ear, ear + np.array([-sign * 0.5, -1.8, -1.4])]
+        )
         parts.append(tube(path, [[0.08, height]], second, 4, across=(1, 0.02, 0.3)))
     return parts
 
@@ -221,7 +228,8 @@ def _mask(rng: np.random.Generator, reach: Reach, marks: F64, back: F64, vertice
 def _loops(rng: np.random.Generator, points: F64, vertices: F32) -> list[Mesh]:
     """Two strings a side, from the mask's corners to behind the ear of `vertices`."""
     dye = colour(rng)
-    band = vertices[(vertices[:, 1] > points[..., 1].min()) & (vertices[:, 1] < points[..., 1].max() + 6)]
+    some = vertices[::2]
+    band = some[(some[:, 1] > points[..., 1].min()) & (some[:, 1] < points[..., 1].max() + 6)]
     parts = []
     for column, pick in ((0, np.argmin), (-1, np.argmax)):
         ear = np.asarray(band[pick(band[:, 0])], dtype=np.float64)

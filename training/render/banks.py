@@ -1,0 +1,92 @@
+"""The banks that scenes are composed of, in memory: heads, bodies, painted lookalikes, panoramas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.render.background import Panorama, lookalike_bank, panoramas
+from training.render.body import Bodies, body_bank
+from training.render.patches import F32
+
+U8 = NDArray[np.uint8]
+BACK, FACE, PROFILE = 0, 1, 2  # kinds of heads
+
+_SOLID = 250  # alpha from which a pixel shows nothing of what was behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Heads [n] on patches of one size; luma is not multiplied by alpha."""
+
+    luma: U8  # [n, s, s] display values
+    alpha: U8  # [n, s, s]
+    xyxy: F32  # [n, 4] patch pixels
+    keypoints: F32  # [n, 5, 2] patch pixels: image-left eye, image-right eye, nose tip, mouth corners left, right
+    kind: U8  # [n] BACK, FACE or PROFILE
+    pose: F32  # [n, 3] degrees yaw, pitch, roll
+    skin: F32  # [n] albedo
+    neck: F32  # [n, 2] patch pixels, a quarter of a face below the chin
+
+
+@dataclass(frozen=True, slots=True)
+class Banks:
+    """Everything that a scene is made of."""
+
+    heads: Heads
+    bodies: Bodies
+    things: tuple[U8, U8]  # luma, alpha [n, s, s]
+    views: Sequence[Panorama]
+
+
+def load_heads(folder: Path) -> Heads:
+    """All heads-*.npz of `folder`, in the order of their names. Raises FileNotFoundError when there is none."""
+    files = sorted(folder.glob("heads-*.npz"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no heads-*.npz: render a bank of heads first")
+    names = ("picture", "alpha", "xyxy", "keypoints", "kind", "pose", "skin")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for file in files:
+        with np.load(file) as shard:
+            for name in names:
+                parts[name].append(shard[name])
+    return heads_of(*(np.concatenate(parts[name]) for name in names))
+
+
+def heads_of(picture: U8, alpha: U8, xyxy: F32, keypoints: F32, kind: U8, pose: F32, skin: F32) -> Heads:
+    """A bank of arrays as they are stored in shards: edges are cleaned, necks found."""
+    luma = np.stack([_bled(*head) for head in zip(picture, alpha, strict=True)])
+    return Heads(luma, alpha, xyxy, keypoints, kind, pose, skin, _necks(alpha, xyxy))
+
+
+def load_banks(heads: Path, hdri: Path, seed: int, *, bodies: int = 300, things: int = 480) -> Banks:
+    """The heads of a folder, `bodies` and `things` made from `seed`, the panoramas of hdri.npz that train."""
+    with np.load(hdri) as stored:
+        views = panoramas({name: stored[name] for name in stored.files})
+    return Banks(load_heads(heads), body_bank(seed, bodies, 256), lookalike_bank(seed + 1, things), views)
+
+
+def _bled(luma: U8, alpha: U8) -> U8:
+    """Edge pixels take the grey of the solid ones beside them, so that no halo of the old background travels along."""
+    solid = (alpha >= _SOLID).astype(np.float32)
+    spread = max(1.0, luma.shape[0] / 100)
+    weight = cv2.GaussianBlur(solid, (0, 0), spread)
+    near = cv2.GaussianBlur(luma * solid, (0, 0), spread) / np.maximum(weight, np.float32(1e-4))
+    edge = (alpha < _SOLID) & (weight > 1e-3)
+    return np.where(edge, np.clip(near, 0, 255), luma).astype(np.uint8)
+
+
+def _necks(alpha: U8, xyxy: F32) -> F32:
+    """Where a neck leaves the head: the middle of what is opaque a quarter of a face below the chin."""
+    size = alpha.shape[1]
+    low = xyxy[:, 3] + 0.25 * (xyxy[:, 3] - xyxy[:, 1])
+    row = np.clip(low, 0, size - 1).astype(np.int64)
+    line = alpha[np.arange(len(alpha)), row].astype(np.float32)
+    total = line.sum(1)
+    middle = line @ (np.arange(size, dtype=np.float32) + 0.5) / np.maximum(total, 1)
+    return np.stack([np.where(total > 0, middle, (xyxy[:, 0] + xyxy[:, 2]) / 2), low], 1).astype(np.float32)
