@@ -169,7 +169,7 @@ def picture(
     hollow = cv2.GaussianBlur(near, (0, 0), size[0] * 0.03) - near
     rgb *= (1 - np.clip(-hollow * 0.08, 0, 0.35) * rng.uniform(0, 1))[..., None]
     rgb *= seen[..., None]
-    rgb = _through(rng, rgb, screen, parts, depth, light, seen)
+    rgb, depth = _through(rgb, screen, parts, depth, light, seen)
     return Picture(rgb.astype(np.float32), seen.astype(np.float32), depth, material == heads.FACE)
 
 
@@ -325,11 +325,11 @@ def _lit(rng, light, normal, places, material, solids) -> tuple[np.ndarray, np.n
     return total, shine
 
 
-def _through(rng, rgb, screen, parts, depth, light, seen) -> np.ndarray:
-    """Draws what is transparent (lenses) over the rest."""
+def _through(rgb, screen, parts, depth, light, seen) -> tuple[np.ndarray, np.ndarray]:
+    """Draws what is transparent (lenses) over the rest; what lets less than half through hides what is behind."""
     first, last = parts.through
     if first == last:
-        return rgb
+        return rgb, depth
     nearer, index, weights = depth.copy(), np.full(depth.shape, -1, np.int32), np.zeros((*depth.shape, 2), np.float32)
     raster.draw(screen, parts.faces[first:last], first, True, nearer, index, weights)
     where = index >= 0
@@ -338,4 +338,5 @@ def _through(rng, rgb, screen, parts, depth, light, seen) -> np.ndarray:
     raster.interpolate(index, weights, parts.faces, attributes, out)
     cover = np.where(where, parts.opacity[np.maximum(index, 0)], 0)[..., None] * seen[..., None]
     level = np.maximum(lights.harmonics(np.float32([0, 0, 1])) @ light.ambient, 0.05) + sum(lamp.colour * 0.4 for lamp in light.lamps)
-    return rgb * (1 - cover) + out[..., :3] * level * cover
+    depth = np.where(cover[..., 0] > 0.5, nearer, depth)
+    return rgb * (1 - cover) + out[..., :3] * level * cover, depth
