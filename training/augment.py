@@ -11,21 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgeface.point_sets import flip_map
+
 SIDE = 80
-# points of a mirrored face: new[i] = old[MIRROR[i]] (FPENet's order; the first 68 are iBUG's)
-MIRROR = [
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *range(27, 31),
-    *range(35, 30, -1),
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-    *range(54, 47, -1),
-    *range(59, 54, -1),
-    *range(64, 59, -1),
-    *range(67, 64, -1),
-    *(74, 73, 72, 75, 70, 69, 68, 71),
-    *(78, 79, 76, 77),
-]
 MIRROR_5 = [1, 0, 2, 4, 3]  # image-left eye becomes image-right, and so on
 
 
@@ -67,7 +55,7 @@ def crop_faces(
 
 def mirror_faces(luma: Tensor, landmarks: Tensor, visible: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mirrors the crops [n, 1, S, S] and points [n, k, 2] where `which` [n] is true; left points become right ones."""
-    order = MIRROR[: landmarks.shape[1]]
+    order = torch.from_numpy(flip_map(landmarks.shape[1]))
     other = landmarks[:, order] * landmarks.new_tensor([-1.0, 1.0]) + landmarks.new_tensor([luma.shape[-1], 0.0])
     return (
         torch.where(which[:, None, None, None], luma.flip(3), luma),

@@ -77,7 +77,7 @@ class Run:
         torch.manual_seed(settings.seed)
         self.network = task.network().to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(_groups(self.network, settings.weight_decay), lr=settings.rate)
+        self.optimiser = torch.optim.AdamW(_groups(self.network, settings.weight_decay), lr=settings.rate, fused=True)
         self.step = self.epoch = self.position = 0
         self.elapsed_s = 0.0
         self.bank = Bank(task.kind)

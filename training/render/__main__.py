@@ -1,46 +1,81 @@
-"""Renders what a network learns from: python -m training.render CONFIG."""
+"""Renders what a network learns from: python -m training.render CONFIG.
 
-import os
-
-for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # before NumPy: threads of its own halve the speed of several processes
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+Config, table [render]: kind ("faces", "heads" or "scenes"), folder, seed, count, per_shard; for scenes also size, and
+a table [render.heads] with the same keys: the bank of heads that scenes paste.
+"""
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
 
 from .. import assets
-from . import bank, face, shards
+from . import bank, face, scene, shards, sheet
+from .banks import load_banks
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+INGREDIENTS = {"faces": face.INGREDIENTS, "heads": face.INGREDIENTS, "scenes": scene.INGREDIENTS}
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.render", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.render", description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
     parser.add_argument("--count", type=int, help="so many samples instead of the config's")
-    parser.add_argument("--without", nargs="+", default=[], metavar="INGREDIENT", help="leave these out, for an ablation")
+    parser.add_argument("--without", nargs="+", default=[], metavar="INGREDIENT", help="leave these out: an ablation")
     parser.add_argument("--out", type=Path, help="a folder instead of the config's")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--sheet", type=Path, metavar="PNG", help="only draw the first ones, with their labels, to look at"
+    )
     given = parser.parse_args()
     wanted = tomllib.loads(given.config.read_text())["render"]
-    without = frozenset(given.without)
-    if unknown := without - face.INGREDIENTS:
-        sys.exit(f"no such ingredient: {', '.join(sorted(unknown))}; there are {', '.join(sorted(face.INGREDIENTS))}")
-    render = {"faces": face.render, "heads": bank.render}[wanted["kind"]]
+    known, without = INGREDIENTS[wanted["kind"]], frozenset(given.without)
+    if unknown := without - known:
+        sys.exit(f"no such ingredient: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    try:
+        sample = sampler(wanted, known - without, given.jobs)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    if given.sheet:
+        cv2.setNumThreads(1)
+        drawn = [sample(np.random.default_rng([wanted["seed"], i])) for i in range(given.count or 48)]
+        cv2.imwrite(str(given.sheet), sheet.sheet(drawn))
+        return
     shards.write(
         given.out or Path(wanted["folder"]),
         wanted["kind"],
-        partial(render, folder=assets.folder(), ingredients=face.INGREDIENTS - without),
+        sample,
+        scene.packed if wanted["kind"] == "scenes" else shards.stacked,
         seed=wanted["seed"],
         count=given.count or wanted["count"],
         per_shard=wanted["per_shard"],
         jobs=given.jobs,
     )
+
+
+def sampler(wanted: dict[str, Any], ingredients: frozenset[str], jobs: int) -> shards.Sample:
+    """What draws one sample of the config's kind; a bank of heads for scenes is rendered first where it is missing."""
+    folder = assets.folder()
+    if wanted["kind"] != "scenes":
+        render = {"faces": face.render, "heads": bank.render}[wanted["kind"]]
+        return partial(render, folder=folder, ingredients=ingredients)
+    heads = dict(wanted["heads"])
+    render = partial(bank.render, folder=folder)
+    place = Path(heads["folder"])
+    shards.write(
+        place, "heads", render, seed=heads["seed"], count=heads["count"], per_shard=heads["per_shard"], jobs=jobs
+    )
+    banks = load_banks(place, folder / "hdri.npz", heads["seed"])
+    return partial(scene.scene, banks=banks, size=wanted["size"], ingredients=ingredients)
 
 
 if __name__ == "__main__":

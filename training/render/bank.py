@@ -6,13 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import draw, markup
+from edgeface.point_sets import five_points
+
+from . import draw
 from . import head as heads
 from . import light as lights
 from .face import INGREDIENTS, tone
 from .person import person, shot
 
-SIZE = 224  # pixels across, the head in the middle
+SIZE = 288  # pixels across, the head in the middle
 BACK, FACE, PROFILE = 0, 1, 2
 PROFILE_DEG = 60.0  # beyond: a profile
 
@@ -31,7 +33,9 @@ class HeadLayer:
 def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] = INGREDIENTS) -> HeadLayer:
     """A head drawn from `rng`: one in ten from behind, two in ten far to the side."""
     head = heads.load(folder)
-    for_person, for_shot, for_view, for_light, for_shade = (np.random.default_rng(s) for s in rng.integers(2**63, size=5))
+    for_person, for_shot, for_view, for_light, for_shade = (
+        np.random.default_rng(s) for s in rng.integers(2**63, size=5)
+    )
     somebody, doing = person(for_person, folder, ingredients), shot(for_shot, head, ingredients)
     kind = for_view.random()
     if kind < 0.1:
@@ -44,9 +48,11 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
     posed = draw.pose(head, somebody, doing)
     distance = float(np.exp(for_view.uniform(np.log(38), np.log(250))))
     scale = SIZE / for_view.uniform(30, 36)
-    view = draw.View(distance, scale, np.array([SIZE / 2, SIZE / 2]) + [0, scale * 0.5])
+    view = draw.View(distance, scale, np.array([SIZE / 2, SIZE / 2 + scale * 0.5]))
     infrared = "infrared" in ingredients and for_light.random() < 0.05
-    light = lights.sample(for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared)
+    light = lights.sample(
+        for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared
+    )
     seen = draw.picture(for_shade, head, somebody, posed, view, light, (SIZE, SIZE), infrared=infrared)
     display = tone(seen.rgb, for_shade) @ lights.LUMA
     turned_away = abs(doing.yaw) > 2
@@ -54,7 +60,7 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
         picture=np.clip(display * 255 + 0.5, 0, 255).astype(np.uint8),
         alpha=(cv2.GaussianBlur(seen.alpha, (0, 0), 0.6) * seen.alpha * 255).astype(np.uint8),
         xyxy=np.zeros(4, np.float32) if turned_away else draw.box(head, posed, view),
-        keypoints=markup.keypoints(draw.landmarks(head, posed, view)[:, :2]).astype(np.float32),
+        keypoints=five_points(draw.landmarks(head, posed, view)[None, :, :2])[0],
         kind=np.uint8(BACK if turned_away else PROFILE if abs(np.degrees(doing.yaw)) > PROFILE_DEG else FACE),
         pose=np.degrees([doing.yaw, -doing.pitch, -doing.roll]).astype(np.float32),
         skin=np.float32(somebody.skin @ lights.LUMA),

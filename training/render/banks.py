@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.render.background import Panorama, lookalike_bank, panoramas
 from training.render.body import Bodies, body_bank
-from training.render.patches import F32
+from training.render.patches import F32, bled
 
 U8 = NDArray[np.uint8]
 BACK, FACE, PROFILE = 0, 1, 2  # kinds of heads
 
-_SOLID = 250  # alpha from which a pixel shows nothing of what was behind it
+LEAST_AWAY = 115.0  # degrees of yaw from which a head turned away shows nothing of its face
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,26 @@ def load_heads(folder: Path) -> Heads:
 
 
 def heads_of(picture: U8, alpha: U8, xyxy: F32, keypoints: F32, kind: U8, pose: F32, skin: F32) -> Heads:
-    """A bank of arrays as they are stored in shards: edges are cleaned, necks found."""
-    luma = np.stack([_bled(*head) for head in zip(picture, alpha, strict=True)])
-    return Heads(luma, alpha, xyxy, keypoints, kind, pose, skin, _necks(alpha, xyxy))
+    """A bank of arrays as they are stored in shards: edges cleaned, necks found.
+
+    Left out: heads that their patch cuts above the chin, and backs of heads that still show the side of a face.
+    """
+    size = picture.shape[1]
+    rows = np.arange(size)[None] < xyxy[:, 3:4]  # above the chin
+    cut = (alpha[:, 0] > 128).any(1) | ((np.maximum(alpha[:, :, 0], alpha[:, :, -1]) > 128) & rows).any(1)
+    half_turned = (kind == BACK) & (np.abs(pose[:, 0]) < LEAST_AWAY)
+    good = np.flatnonzero(~(cut | half_turned))
+    luma = np.array([bled(picture[k], alpha[k]) for k in good], np.uint8).reshape(-1, size, size)
+    return Heads(
+        luma,
+        alpha[good],
+        xyxy[good],
+        keypoints[good],
+        kind[good],
+        pose[good],
+        skin[good],
+        _necks(alpha[good], xyxy[good]),
+    )
 
 
 def load_banks(heads: Path, hdri: Path, seed: int, *, bodies: int = 300, things: int = 480) -> Banks:
@@ -69,16 +85,6 @@ def load_banks(heads: Path, hdri: Path, seed: int, *, bodies: int = 300, things:
     with np.load(hdri) as stored:
         views = panoramas({name: stored[name] for name in stored.files})
     return Banks(load_heads(heads), body_bank(seed, bodies, 256), lookalike_bank(seed + 1, things), views)
-
-
-def _bled(luma: U8, alpha: U8) -> U8:
-    """Edge pixels take the grey of the solid ones beside them, so that no halo of the old background travels along."""
-    solid = (alpha >= _SOLID).astype(np.float32)
-    spread = max(1.0, luma.shape[0] / 100)
-    weight = cv2.GaussianBlur(solid, (0, 0), spread)
-    near = cv2.GaussianBlur(luma * solid, (0, 0), spread) / np.maximum(weight, np.float32(1e-4))
-    edge = (alpha < _SOLID) & (weight > 1e-3)
-    return np.where(edge, np.clip(near, 0, 255), luma).astype(np.uint8)
 
 
 def _necks(alpha: U8, xyxy: F32) -> F32:

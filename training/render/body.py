@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from training.render import raster
 from training.render.cloth import cloth
-from training.render.patches import F32, between, noise
+from training.render.patches import F32, between, bled, noise
 
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
@@ -257,6 +257,7 @@ def body_bank(seed: int, many: int, size: int = 192) -> Bodies:
     """`many` bodies; number i comes from default_rng([seed, i])."""
     made = [render(np.random.default_rng([seed, index]), size) for index in range(many)]
     luma, alpha = (np.round(np.stack([body[k] for body in made]) * 255).astype(np.uint8) for k in (0, 1))
+    luma = np.stack([bled(*body) for body in zip(luma, alpha, strict=True)])
     kind, behind = (np.array([body[k] for body in made], np.uint8) for k in (2, 6))
     neck, scale, skin = (np.array([body[k] for body in made], np.float32) for k in (3, 4, 5))
     return Bodies(luma, alpha, kind, neck, scale, skin, behind)

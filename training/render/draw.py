@@ -8,15 +8,15 @@ import numpy as np
 from . import hair as hairs
 from . import head as heads
 from . import light as lights
-from . import markup, outfit, raster, skin
+from . import markup, outfit, raster, shade
 from .mesh import Mesh
 from .patches import noise
 from .person import Person, Shot, rotation
+from .surfaces import HAIR, WORN, gathered
 
 PIVOT = np.float32([0, -6.5, -1.5])  # where the head turns on the neck
 CENTRE = np.float32([0, 1, 3])  # what a camera is aimed at
 BUMPS = 64  # cells of the unevenness of skin and hair
-HAIR, WORN = 90, 91  # materials of what is not the head model's
 HIDDEN = 0.8  # head units behind the nearest surface: a point is hidden
 
 
@@ -85,7 +85,7 @@ def pose(head: heads.Head, person: Person, shot: Shot) -> Posed:
     bare = flat.reshape(-1, 3)
     irises, axes = heads.iris_points(head, bare)
     places = bare[np.maximum(head.points, 0)].copy()
-    places[markup.REGIONS["irises"]] = irises
+    places[markup.IRISES] = irises
     worn = tuple(outfit.make(kind, seed, head, bare, places, person.skin) for kind, seed in (*person.worn, *shot.held))
     grown = hairs.grow(bare, head.faces, person.growth) if person.growth.any() else bare
     spin = rotation(shot.yaw, shot.pitch, shot.roll)
@@ -130,7 +130,7 @@ def picture(
     infrared: bool = False,
 ) -> Picture:
     """The person in light, `size` = (height, width) pixels."""
-    parts = _parts(head, person, posed, posed.worn)
+    parts = gathered(head, person, posed.vertices, posed.hair, posed.worn)
     faces, vertices, normals, code = parts.faces, parts.vertices, parts.normals, parts.code
     screen = view.project(vertices)
     depth, index, weights = raster.buffers(*size)
@@ -140,7 +140,15 @@ def picture(
         texture = np.zeros((len(vertices), 2), np.float32)
         texture[parts.hair_vertex : parts.hair_vertex + len(posed.hair)] = person.hair.texture
         raster.draw_cut_out(
-            screen, faces[parts.hair_first :], texture, person.hair.alpha, person.hair_cut, parts.hair_first, depth, index, weights
+            screen,
+            faces[parts.hair_first :],
+            texture,
+            person.hair.alpha,
+            person.hair_cut,
+            parts.hair_first,
+            depth,
+            index,
+            weights,
         )
     seen = index >= 0
     attributes = np.concatenate([normals, parts.model, parts.albedo, vertices], 1)
@@ -151,9 +159,18 @@ def picture(
     normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-6
     away = (normal[..., 2] < 0) & (material >= HAIR)
     normal[away] *= -1  # thin things have two sides
-    albedo = _albedo(rng, head, person, material, model, albedo, out, texture_at=_hair_texture(person, parts, index, weights, material))
+    albedo = shade.albedo(
+        rng,
+        head,
+        person,
+        material,
+        model,
+        albedo,
+        out,
+        texture_at=shade.hair_texture(person, parts, index, weights, material),
+    )
     if infrared:
-        albedo = _infrared(rng, albedo, material)
+        albedo = shade.infrared(rng, albedo, material)
     bumps = noise(rng, *size, 16, 4 * BUMPS, 0.3) * np.float32(rng.uniform(0, 0.05))
     normal[..., 0] += cv2.Sobel(bumps, cv2.CV_32F, 1, 0)
     normal[..., 1] += cv2.Sobel(bumps, cv2.CV_32F, 0, 1)
@@ -161,8 +178,11 @@ def picture(
     solids = [(posed.vertices, head.skin_faces)] + [(m.vertices, m.faces[m.opacity > 0.5]) for m in posed.worn]
     if posed.hair is not None and parts.hair_first >= 0:
         solids.append((posed.hair, person.hair.faces[::2]))
-    lit, shine = _lit(rng, light, normal, places, material, solids)
-    gloss = np.where(material == WORN, parts.gloss[np.maximum(index, 0)], 0) + np.isin(material, heads.SKIN) * person.gloss * 0.4
+    lit, shine = shade.lit(rng, light, normal, places, material, solids)
+    gloss = (
+        np.where(material == WORN, parts.gloss[np.maximum(index, 0)], 0)
+        + np.isin(material, heads.SKIN) * person.gloss * 0.4
+    )
     gloss += np.isin(material, (heads.LEFT_EYE, heads.RIGHT_EYE)) * max(person.gloss, 0.15)
     rgb = albedo * lit + (gloss * shine * 0.5)[..., None]
     near = np.where(seen, depth, view.distance + 20)
@@ -182,149 +202,6 @@ def visible(picture: Picture, points: np.ndarray) -> np.ndarray:
     return inside & (points[:, 2] - nearest < HIDDEN)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """All triangles of one picture in one array."""
-
-    vertices: np.ndarray
-    normals: np.ndarray
-    model: np.ndarray  # f32 [n, 4] place on the mean head, and how much is hair
-    albedo: np.ndarray
-    faces: np.ndarray
-    code: np.ndarray  # material of each triangle
-    gloss: np.ndarray  # of each triangle
-    opacity: np.ndarray
-    runs: list  # (first, last, both sides) to draw
-    through: tuple[int, int]  # the transparent triangles
-    hair_first: int
-    hair_vertex: int
-
-
-def _parts(head, person, posed, meshes) -> _Parts:
-    with_hat = any(kind == "hat" for kind, _ in person.worn)
-    lashes = head.material == heads.LASHES
-    keep = ~lashes | (np.arange(len(lashes)) * 0.618 % 1 < person.lashes)
-    blocks = [(posed.vertices, head.faces[keep], head.material[keep], None, 0.0, None)]
-    for mesh in meshes:
-        blocks.append((mesh.vertices, mesh.faces, np.full(len(mesh.faces), WORN), mesh.albedo, mesh.gloss, mesh.opacity))
-    hair = posed.hair is not None and not with_hat
-    if hair:
-        blocks.append((posed.hair, person.hair.faces, np.full(len(person.hair.faces), HAIR), None, 0.0, None))
-    vertices, faces, code, albedo, gloss, opacity, model = [], [], [], [], [], [], []
-    n = 0
-    for k, (v, f, c, a, g, o) in enumerate(blocks):
-        vertices.append(v)
-        faces.append(f + n)
-        code.append(c)
-        albedo.append(np.zeros_like(v) if a is None else a)
-        gloss.append(np.full(len(f), g, np.float32))
-        opacity.append(np.ones(len(f), np.float32) if o is None else o)
-        model.append(np.c_[head.base, person.covered] if k == 0 else np.zeros((len(v), 4)))
-        n += len(v)
-    solid = np.concatenate(opacity) >= 0.999
-    order = np.concatenate([np.nonzero(solid)[0], np.nonzero(~solid)[0]])
-    faces, code = np.concatenate(faces), np.concatenate(code)
-    hairy = code == HAIR
-    # the order: head, worn and held, transparent, hair (which draw_cut_out draws to the end)
-    order = np.concatenate([np.nonzero(solid & ~hairy)[0], np.nonzero(~solid)[0], np.nonzero(hairy)[0]])
-    faces, code = np.ascontiguousarray(faces[order], np.int32), code[order]
-    n_head, n_solid, n_clear = int((code < HAIR).sum()), int((solid & ~hairy).sum()), int((~solid).sum())
-    all_vertices = np.concatenate(vertices).astype(np.float32)
-    return _Parts(
-        vertices=all_vertices,
-        normals=raster.vertex_normals(all_vertices, faces),
-        model=np.concatenate(model).astype(np.float32),
-        albedo=np.concatenate(albedo).astype(np.float32),
-        faces=faces,
-        code=code,
-        gloss=np.concatenate(gloss)[order],
-        opacity=np.concatenate(opacity)[order],
-        runs=[(0, n_head, False), (n_head, n_solid, True)],
-        through=(n_solid, n_solid + n_clear),
-        hair_first=n_solid + n_clear if hair else -1,
-        hair_vertex=len(all_vertices) - (len(posed.hair) if hair else 0),
-    )
-
-
-def _hair_texture(person, parts, index, weights, material):
-    """The hair's texture coordinates [k, 2] of the pixels where hair is seen."""
-    where = material == HAIR
-    if not where.any():
-        return None
-    corners = parts.faces[index[where]] - parts.hair_vertex
-    w = weights[where]
-    w = np.stack([w[:, 0], w[:, 1], 1 - w.sum(1)], 1)
-    return (person.hair.texture[corners] * w[..., None]).sum(1) % 1
-
-
-def _albedo(rng, head, person, material, model, albedo, out, texture_at) -> np.ndarray:
-    size = material.shape
-    x = (model[..., 0] - skin.LEFT) * skin.SCALE
-    y = (skin.TOP - model[..., 1]) * skin.SCALE
-    painted = cv2.remap(person.canvas, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    front = np.clip((model[..., 2] - 1.5) / 2, 0, 1)
-    on_skin = np.isin(material, heads.SKIN)
-    shade = 1 + (painted[..., skin.SHADE] - 1) * front
-    red = (painted[..., skin.RED] * front * 0.35)[..., None]
-    of_skin = person.skin * shade[..., None] * (1 - red * np.float32([-0.1, 0.9, 0.7]))
-    for layer, colour in ((skin.BEARD, person.hair_colour * 1.1), (skin.BROW, person.brow_colour)):
-        share = (painted[..., layer] * front)[..., None]
-        of_skin = of_skin * (1 - share) + colour * share
-    neck = model[..., 1] < person.collar + 0.15 * np.abs(model[..., 0])
-    of_skin = np.where(neck[..., None], person.cloth, of_skin)
-    strands = np.clip(1 + noise(rng, *size, 32, 256, 0.2) * 0.35, 0.2, 2)[..., None]
-    share = model[..., 3:4]
-    of_skin = of_skin * (1 - share) + person.hair_colour * strands * share
-    albedo = np.where(on_skin[..., None], of_skin, albedo)
-    albedo[material == heads.GUMS] = np.float32([0.28, 0.09, 0.08]) * rng.uniform(0.4, 1.2)
-    albedo[material == heads.TEETH] = np.float32([1, 0.95, 0.85]) * person.teeth
-    albedo[material == heads.LASHES] = rng.uniform(0.01, 0.08)
-    for eye in (heads.LEFT_EYE, heads.RIGHT_EYE):
-        where = material == eye
-        if where.any():
-            albedo[where] = _eye(person, model[where][:, :3] - head.eye_centre[eye])
-    if texture_at is not None:
-        rows, columns = (texture_at[:, 1] * 255).astype(int), (texture_at[:, 0] * 255).astype(int)
-        albedo[material == HAIR] = person.hair_colour * person.hair.shade[rows, columns][:, None] * rng.uniform(0.7, 1.2)
-    return np.clip(albedo, 0.004, 0.97)
-
-
-def _eye(person, from_centre) -> np.ndarray:
-    """Albedo [k, 3] of places on an eyeball: pupil, iris with its dark edge, white, the shadow of the upper lid."""
-    to = from_centre / np.linalg.norm(from_centre, axis=1, keepdims=True)
-    off_axis = np.where(to[:, 2] > 0, np.sqrt(np.maximum(0, 1 - to[:, 2] ** 2)), 2)[:, None]
-    size = person.iris_size
-    iris = person.iris_colour * (0.7 + 0.6 * off_axis / size) * np.where(off_axis > size * 0.88, 0.5, 1)
-    white = person.eye_white * np.float32([1, 0.94, 0.9]) * np.clip(1 - 0.8 * (off_axis - size), 0.55, 1)
-    found = np.where(off_axis < size * 0.42, 0.01, np.where(off_axis < size, iris, white))
-    return found * np.clip(1 - (to[:, 1:2] - 0.05) * 1.2, 0.35, 1)
-
-
-def _infrared(rng, albedo, material) -> np.ndarray:
-    """Albedo in near infrared: all skin is bright and smooth, hair and cloth unlike what the eye sees."""
-    grey = albedo @ lights.LUMA
-    on_skin = np.isin(material, heads.SKIN)
-    grey = np.where(on_skin, 0.35 + 0.5 * grey ** 0.4 * 0.6, np.sqrt(grey) * rng.uniform(0.4, 1))
-    return np.clip(np.repeat(grey[..., None], 3, 2), 0, 0.95)
-
-
-def _lit(rng, light, normal, places, material, solids) -> tuple[np.ndarray, np.ndarray]:
-    """Light f32 [h, w, 3] on each pixel's surface and shine f32 [h, w] of the lamps in it."""
-    total = np.maximum(lights.harmonics(normal) @ light.ambient, 0.02)
-    shine = np.zeros(material.shape, np.float32)
-    gloss = rng.uniform(8, 40)
-    for lamp in light.lamps:
-        facing = np.clip((normal @ lamp.direction + lamp.wrap) / (1 + lamp.wrap), 0, None)
-        if lamp.shadow:
-            dark = lights.shadows(solids, lamp.direction, places, rng.uniform(0.5, 2.5)) * lamp.shadow
-            facing *= 1 - np.where(material == HAIR, dark * 0.4, dark)
-        total += facing[..., None] * lamp.colour
-        half = lamp.direction + np.float32([0, 0, 1])
-        half /= np.linalg.norm(half) + 1e-6
-        shine += float(lamp.colour.mean()) * np.clip(normal @ half, 0, 1) ** gloss
-    return total, shine
-
-
 def _through(rgb, screen, parts, depth, light, seen) -> tuple[np.ndarray, np.ndarray]:
     """Draws what is transparent (lenses) over the rest; what lets less than half through hides what is behind."""
     first, last = parts.through
@@ -337,6 +214,8 @@ def _through(rgb, screen, parts, depth, light, seen) -> tuple[np.ndarray, np.nda
     attributes = np.ascontiguousarray(np.concatenate([parts.albedo, parts.normals], 1))
     raster.interpolate(index, weights, parts.faces, attributes, out)
     cover = np.where(where, parts.opacity[np.maximum(index, 0)], 0)[..., None] * seen[..., None]
-    level = np.maximum(lights.harmonics(np.float32([0, 0, 1])) @ light.ambient, 0.05) + sum(lamp.colour * 0.4 for lamp in light.lamps)
+    level = np.maximum(lights.harmonics(np.float32([0, 0, 1])) @ light.ambient, 0.05) + sum(
+        lamp.colour * 0.4 for lamp in light.lamps
+    )
     depth = np.where(cover[..., 0] > 0.5, nearer, depth)
     return rgb * (1 - cover) + out[..., :3] * level * cover, depth

@@ -17,8 +17,27 @@ MARGIN = 8  # more on each side, so that augmentation can turn and shift it
 FRAME = 1.2  # the crop's side over the longer side of the face's box: crop_scale of the card
 SUPERSAMPLING = 2
 BACKGROUND = frozenset({"hdri", "clutter", "collage"})
-INGREDIENTS = camera.INGREDIENTS | BACKGROUND | frozenset(
-    "identity expression profiles perspective contour skin beard hair glasses hats masks front shadow background".split()
+INGREDIENTS = (
+    camera.INGREDIENTS
+    | BACKGROUND
+    | frozenset(
+        [
+            "identity",
+            "expression",
+            "profiles",
+            "perspective",
+            "contour",
+            "skin",
+            "beard",
+            "hair",
+            "glasses",
+            "hats",
+            "masks",
+            "front",
+            "shadow",
+            "background",
+        ]
+    )
 )
 
 
@@ -33,7 +52,9 @@ class Face:
     skin: np.float32  # luma of the skin's albedo
 
 
-def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] = INGREDIENTS, margin: int = MARGIN) -> Face:
+def render(
+    rng: np.random.Generator, folder: Path, ingredients: frozenset[str] = INGREDIENTS, margin: int = MARGIN
+) -> Face:
     """A face drawn from `rng`; what is not in `ingredients` is left out."""
     head = heads.load(folder)
     size, big = CROP + 2 * margin, (CROP + 2 * margin) * SUPERSAMPLING
@@ -45,7 +66,9 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
     posed = draw.pose(head, somebody, doing := shot(for_shot, head, ingredients))
     view = framed(for_view, head, posed, size, ingredients)
     points = draw.landmarks(head, posed, view, "contour" in ingredients)
-    light = lights.sample(for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared)
+    light = lights.sample(
+        for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared
+    )
     seen = draw.picture(for_shade, head, somebody, posed, view, light, (big, big), infrared=infrared)
     visible = draw.visible(seen, points)
     behind = np.full((big, big), 0.5, np.float32)
@@ -90,4 +113,3 @@ def views(folder: Path) -> tuple[background.Panorama, ...]:
 def tone(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Display values of linear light, at an exposure of the camera's choosing."""
     return np.clip(rgb * np.float32(rng.uniform(0.8, 1.3)), 0, 1.4) ** np.float32(1 / 2.2)
-

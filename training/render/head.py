@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeface import point_sets
+
 from . import markup
 from .raster import vertex_normals
 
@@ -70,7 +72,9 @@ def load(folder: Path) -> Head:
         box=front,
         eye=vertices_of,
         eye_centre={m: base[v].mean(0) for m, v in vertices_of.items()},
-        eye_inverse={m: np.linalg.pinv(np.c_[base[v], np.ones(len(v))]).astype(np.float32) for m, v in vertices_of.items()},
+        eye_inverse={
+            m: np.linalg.pinv(np.c_[base[v], np.ones(len(v))]).astype(np.float32) for m, v in vertices_of.items()
+        },
         skin_faces=np.ascontiguousarray(faces[np.isin(material, SKIN)]),
         face_triangles=np.ascontiguousarray(faces[material == FACE]),
     )
@@ -79,7 +83,9 @@ def load(folder: Path) -> Head:
 def hairline(base: np.ndarray, on_skin: np.ndarray, ears: np.ndarray) -> np.ndarray:
     """How far f32 [n] each vertex lies above the line where hair begins, head units."""
     x, y, z = base.T
-    line = np.interp(z, [-5, -2, 0.5, 2.2, 3.2, 4.2, 5.2, 6.5, 8, 11], [-4.5, -3.5, -1, 1.5, 1.2, 4.5, 7.6, 8.6, 9, 9.2])
+    line = np.interp(
+        z, [-5, -2, 0.5, 2.2, 3.2, 4.2, 5.2, 6.5, 8, 11], [-4.5, -3.5, -1, 1.5, 1.2, 4.5, 7.6, 8.6, 9, 9.2]
+    )
     above = (y - line).astype(np.float32)
     above[ears] = -2
     above[~on_skin] = -5
@@ -115,6 +121,6 @@ def eye_openness(head: Head, neutral: np.ndarray, vertices: np.ndarray) -> np.nd
     return np.float32(
         [
             np.clip(aperture(vertices, eye) / aperture(neutral, eye), 0, 1)
-            for eye in (markup.LEFT_EYE, markup.RIGHT_EYE)
+            for eye in (point_sets.RIGHT_EYE, point_sets.LEFT_EYE)
         ]
     )

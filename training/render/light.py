@@ -78,7 +78,7 @@ def surroundings(folder: Path, number: int) -> np.ndarray:
     level = found[:, 0].mean(0) * 0.282095
     grey = level.mean()
     # a camera's white balance takes most of the cast away
-    return (found / (level ** 0.8 * grey**0.2)).astype(np.float32)
+    return (found / (level**0.8 * grey**0.2)).astype(np.float32)
 
 
 def direction(azimuth: float, elevation: float) -> np.ndarray:
@@ -89,7 +89,12 @@ def direction(azimuth: float, elevation: float) -> np.ndarray:
 def sample(rng: np.random.Generator, folder: Path, *, hdri: bool, shadow: bool, infrared: bool) -> Light:
     """Light as faces meet it: rooms and streets, one to three lamps; an infrared camera brings its own."""
     if infrared:
-        lamp = Lamp(direction(rng.normal(0, 0.12), rng.normal(0.05, 0.12)), np.full(3, rng.uniform(0.5, 1.3), np.float32), 0.1, 0)
+        lamp = Lamp(
+            direction(rng.normal(0, 0.12), rng.normal(0.05, 0.12)),
+            np.full(3, rng.uniform(0.5, 1.3), np.float32),
+            0.1,
+            0,
+        )
         return Light(_even(rng, rng.uniform(0.03, 0.25)), (lamp,))
     n, strength = int(rng.integers(1, 4)), 1.0
     if hdri and rng.random() < 0.6:

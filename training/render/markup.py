@@ -10,23 +10,11 @@ decides (OpenFace's template of 68 points, Amos et al. 2016), in shares of the d
 
 import numpy as np
 
+from edgeface.point_sets import flip_map
+
 N_POINTS = 80
-REGIONS = {
-    "jaw": slice(0, 17),
-    "brows": slice(17, 27),
-    "nose": slice(27, 36),
-    "eyes": slice(36, 48),
-    "mouth": slice(48, 68),
-    "irises": slice(68, 76),
-    "ears": slice(76, 80),
-}
-# new[i] = old[MIRROR[i]] when a picture is mirrored (FPENet's map, its first 80 points)
-MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46]
-    + [39, 38, 37, 36, 41, 40, *range(54, 47, -1), 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-    + [74, 73, 72, 75, 70, 69, 68, 71, 78, 79, 76, 77]
-)
-LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # of the picture
+MIRROR = flip_map(N_POINTS)
+IRISES = slice(68, 76)
 # (point, share across, share down) of the distance of the outer eye corners, from the middle between the eyes
 BY_DEGREE = (
     (17, -0.666, -0.157),
@@ -39,24 +27,11 @@ WING, NOSTRIL = (0.163, 0.060), (0.085, 0.028)  # points 31 and 32: across, and 
 INNER_LIP = 0.088  # points 61 and 67: across
 
 
-def keypoints(landmarks: np.ndarray) -> np.ndarray:
-    """A detector's five points [5, 2] of 68 or 80 `landmarks` [n, 2]: eye centres, nose tip, mouth corners."""
-    return np.stack(
-        [
-            landmarks[LEFT_EYE].mean(0),
-            landmarks[RIGHT_EYE].mean(0),
-            landmarks[30],
-            landmarks[48],
-            landmarks[54],
-        ]
-    )
-
-
 def anchors(base, on_face, upward, given, ear) -> np.ndarray:
     """The vertex i64 [80] of each point on the neutral head; irises (68 to 75) are -1: they turn with the eyes.
 
-    `base` f32 [n, 3] head units; `on_face` i64: the front's vertices; `upward` f32 [n]: the normals' y; `given` i64 [68]: the head model's own points;
-    `ear` i64: the vertices of the ear on the picture's left.
+    `base` f32 [n, 3] head units; `on_face` i64: the front's vertices; `upward` f32 [n]: the normals' y; `given` i64
+    [68]: the head model's own points; `ear` i64: the vertices of the ear on the picture's left.
     """
     points = np.full(N_POINTS, -1, np.int64)
     points[:68] = given

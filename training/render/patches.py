@@ -11,6 +11,7 @@ U8 = NDArray[np.uint8]
 Patch = tuple[F32, F32]  # luma and alpha [h, w], both 0..1; luma is not multiplied by alpha
 
 _DISPLAY_GAMMA = 2.2
+_SOLID = 250  # alpha from which a pixel shows nothing of what was behind it
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -55,6 +56,16 @@ def scaled(luma: U8, alpha: U8, width: int, height: int) -> Patch:
     weighted = cv2.multiply(luma, alpha, scale=1 / 255)
     shade, share = (cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in (weighted, alpha))
     return np.minimum(shade / np.maximum(share, np.float32(1)), np.float32(1)), share * unit
+
+
+def bled(luma: U8, alpha: U8) -> U8:
+    """Edge pixels take the grey of the solid ones beside them, so that no halo of the old background travels along."""
+    solid = (alpha >= _SOLID).astype(np.float32)
+    spread = max(1.0, luma.shape[0] / 100)
+    weight = cv2.GaussianBlur(solid, (0, 0), spread)
+    near = cv2.GaussianBlur(luma * solid, (0, 0), spread) / np.maximum(weight, np.float32(1e-4))
+    edge = (alpha < _SOLID) & (weight > 1e-3)
+    return np.where(edge, np.clip(near, 0, 255), luma).astype(np.uint8)
 
 
 def coordinates(size: int) -> tuple[F32, F32]:

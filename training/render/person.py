@@ -47,8 +47,12 @@ class Shot:
     held: tuple[tuple[str, int], ...] = ()  # a hand or a thing before the face, and the seed it is made from
 
 
-IRIS_COLOURS = np.float32([[0.03, 0.018, 0.01], [0.08, 0.045, 0.025], [0.16, 0.11, 0.05], [0.12, 0.17, 0.2], [0.3, 0.33, 0.34]])
-HAIR_COLOURS = np.float32([[0.015, 0.012, 0.01], [0.05, 0.03, 0.02], [0.14, 0.08, 0.045], [0.4, 0.28, 0.15], [0.45, 0.43, 0.4]])
+IRIS_COLOURS = np.float32(
+    [[0.03, 0.018, 0.01], [0.08, 0.045, 0.025], [0.16, 0.11, 0.05], [0.12, 0.17, 0.2], [0.3, 0.33, 0.34]]
+)
+HAIR_COLOURS = np.float32(
+    [[0.015, 0.012, 0.01], [0.05, 0.03, 0.02], [0.14, 0.08, 0.045], [0.4, 0.28, 0.15], [0.45, 0.43, 0.4]]
+)
 
 
 def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) -> Person:
@@ -59,11 +63,11 @@ def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) 
     bald = rng.random() < 0.10
     covered, growth = hairs.scalp(rng, head.base, head.height_over_hairline)
     depth = rng.random()
-    albedo = skin.tone(depth) * np.float32(np.exp(rng.normal(0, 0.12))) * np.exp(rng.normal(0, 0.04, 3)).astype(np.float32)
+    albedo = (
+        skin.tone(depth) * np.float32(np.exp(rng.normal(0, 0.12))) * np.exp(rng.normal(0, 0.04, 3)).astype(np.float32)
+    )
     style = vertices = None
-    if "hair" not in ingredients:
-        covered, growth = covered * 0, growth * 0
-    elif bald:
+    if "hair" not in ingredients or bald:
         covered, growth = covered * 0, growth * 0
     elif rng.random() < 0.62:
         style = hairs.styles(folder)[rng.integers(8)]

@@ -17,7 +17,7 @@ def buffers(height: int, width: int):
 
 @numba.njit(fastmath=True, cache=True)
 def draw(screen, faces, first, both_sides, depth, index, weights):
-    """Draws `faces` i32 [m, 3] with corners `screen` f32 [n, 3] (x, y pixels, depth: smaller is nearer) into the buffers.
+    """Draws `faces` i32 [m, 3] with corners `screen` f32 [n, 3] (x, y pixels, depth: less is nearer) into the buffers.
 
     The triangle k is entered as `first` + k. Corners run counter-clockwise seen from outside; with `both_sides`
     false, triangles seen from behind are left out. `weights` are the barycentric ones of a triangle's first two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,7 @@ SMALLEST = 8.0  # pixels: smaller faces are ignored
 HIDDEN = 0.03  # share of a face up to which nothing of it is seen: it is left out
 LEAST_VISIBLE = 0.3  # share of a face that must be seen
 LEAST_INSIDE = 0.4  # share of a face's box that must lie in the picture
+LEAST_CONTRAST = 2.5  # deviation of a face's 8 x 8 mean greys, of 255
 FACE_UNITS = 16.8  # hairline to chin, in the bodies' units
 
 # how many people there are and how large, and how often
@@ -47,6 +49,20 @@ class Scene:
     ignore: U8  # [n] 1: neither a face to find nor background
     visible: F32  # [n] share of the face's pixels that is seen
     pose: F32  # [n, 3] degrees yaw, pitch, roll
+
+
+def packed(scenes: Sequence[Scene]) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a scenes-*.npz."""
+    many = [len(one.xyxy) for one in scenes]
+    return {
+        "picture": np.stack([one.picture for one in scenes]),
+        "first": np.concatenate([[0], np.cumsum(many)]).astype(np.int64),
+        "xyxy": np.concatenate([one.xyxy for one in scenes]),
+        "keypoints": np.concatenate([one.keypoints for one in scenes]),
+        "ignore": np.concatenate([one.ignore for one in scenes]),
+        "visible": np.concatenate([one.visible for one in scenes]),
+        "pose": np.concatenate([one.pose for one in scenes]),
+    }
 
 
 def scene(
@@ -89,11 +105,12 @@ def scene(
     visible = canvas.seen(len(boxes)) / np.maximum(pixels, 1).reshape(-1)
     shown = np.flatnonzero(visible > HIDDEN)
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)[shown]
+    picture = camera.degrade(canvas.picture, lens, ingredients)
     return Scene(
-        camera.degrade(canvas.picture, lens, ingredients),
+        picture,
         xyxy,
         np.array(points, np.float32).reshape(-1, 5, 2)[shown],
-        ignored(xyxy, visible[shown], size),
+        ignored(xyxy, visible[shown], size) | flat(picture, xyxy),
         visible[shown].astype(np.float32),
         np.array(poses, np.float32).reshape(-1, 3)[shown],
     )
@@ -106,6 +123,28 @@ def ignored(xyxy: F32, visible: F32, size: int) -> U8:
     inside = np.clip(np.clip(xyxy[:, 2:], 0, size) - np.clip(xyxy[:, :2], 0, size), 0, None).prod(1)
     share = inside / np.maximum(area, 1e-6)
     return ((np.sqrt(area) < SMALLEST) | (visible < LEAST_VISIBLE) | (share < LEAST_INSIDE)).astype(np.uint8)
+
+
+def flat(picture: U8, xyxy: F32) -> U8:
+    """1 for faces of which the camera delivered nothing but black, white or noise. [n]"""
+    height, width = picture.shape
+    found = np.zeros(len(xyxy), np.uint8)
+    for k, box in enumerate(xyxy):
+        x0, y0, x1, y1 = np.clip(np.round(box), 0, (width, height, width, height)).astype(int)
+        if x1 - x0 >= 2 and y1 - y0 >= 2:
+            cells = min(8, x1 - x0), min(8, y1 - y0)  # noise averages out in them
+            found[k] = cv2.resize(picture[y0:y1, x0:x1], cells, interpolation=cv2.INTER_AREA).std() < LEAST_CONTRAST
+    return found
+
+
+def _above_neck(alpha: F32, xyxy: NDArray[np.float64], neck: NDArray[np.float64]) -> F32:
+    """The head alone: what lies below its chin fades out, shoulders at once."""
+    wide, tall = xyxy[2:] - xyxy[:2]
+    below = np.arange(alpha.shape[0], dtype=np.float32)[:, None] + 0.5 - xyxy[3]
+    aside = np.abs(np.arange(alpha.shape[1], dtype=np.float32)[None] + 0.5 - neck[0]) - 0.42 * wide
+    kept = np.clip(1 - (below - 0.05 * tall) / (0.14 * tall + 0.5), 0, 1)
+    inside = np.clip(1 - aside / (0.05 * wide + 0.5), 0, 1)
+    return (alpha * kept * np.maximum(inside, below < 0.02 * tall)).astype(np.float32)
 
 
 def _sizes(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
@@ -179,8 +218,7 @@ def _person(
     height = box[3] - box[1]
     if "bodies" in ingredients and 10 < length < 0.7 * size and rng.random() < 0.85:
         _body(canvas, rng, banks, index, (neck[0] + left, neck[1] + top), height, tone)
-        rows = np.arange(side, dtype=np.float32)
-        alpha = alpha * np.clip(1 - (rows - box[3] - 0.06 * height) / (0.16 * height + 0.5), 0, 1)[:, None]
+        alpha = _above_neck(alpha, box, neck)
     if heads.kind[index] == BACK:
         canvas.lay((luma, alpha), left, top)
         return None

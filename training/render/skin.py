@@ -14,7 +14,9 @@ SCALE = 20  # canvas pixels in a head unit
 LEFT, TOP, WIDTH, HEIGHT = -10, 13, 20 * SCALE, 25 * SCALE
 CANVASES = 300  # how many are painted; a face takes one of them
 # linear red, green, blue of skin from light to dark: the ends and middle of published skin reflectance charts
-TONES = np.float32([[0.72, 0.50, 0.39], [0.57, 0.36, 0.25], [0.40, 0.23, 0.145], [0.22, 0.115, 0.068], [0.085, 0.045, 0.03]])
+TONES = np.float32(
+    [[0.72, 0.50, 0.39], [0.57, 0.36, 0.25], [0.40, 0.23, 0.145], [0.22, 0.115, 0.068], [0.085, 0.045, 0.03]]
+)
 # layers of a canvas
 SHADE, RED, BROW, BEARD = 0, 1, 2, 3
 
@@ -93,10 +95,10 @@ def _lids(rng, shade, marks):
     for eye in (36, 42):
         lid = marks[eye : eye + 6]
         top, bottom = smooth_curve(lid[[0, 1, 2, 3]], 20), smooth_curve(lid[[3, 4, 5, 0]], 20)
-        shade *= 1 - _line(top + [0, -2], thick, 1.2) * upper
-        shade *= 1 - _line(bottom + [0, 2], rng.integers(1, 4), 1.5) * lower
-        shade *= 1 - _line(top + [0, -fold], rng.integers(1, 4), 1.5) * crease
-        shade *= 1 - _line(bottom + [0, rng.uniform(10, 22)], 3, 5) * crease * 0.6  # a bag below the eye
+        shade *= 1 - _line(top - np.array([0, 2]), thick, 1.2) * upper
+        shade *= 1 - _line(bottom + np.array([0, 2]), rng.integers(1, 4), 1.5) * lower
+        shade *= 1 - _line(top - np.array([0, fold]), rng.integers(1, 4), 1.5) * crease
+        shade *= 1 - _line(bottom + np.array([0, rng.uniform(10, 22)]), 3, 5) * crease * 0.6  # a bag below the eye
 
 
 def _nostrils(rng, shade, marks):
@@ -109,8 +111,12 @@ def _nostrils(rng, shade, marks):
 def _folds(rng, shade):
     if rng.random() < 0.6:
         for side in (-1, 1):
-            fold = np.array([[1.9, 1.0], [2.9, -0.8], [3.5, -2.6], [3.6, -4.0]]) * [side, 1] + rng.normal(0, 0.15, (4, 2))
-            shade *= 1 - _line(smooth_curve(on_canvas(fold), 24), rng.integers(2, 5), rng.uniform(2, 5)) * rng.uniform(0, 0.45)
+            fold = np.array([[1.9, 1.0], [2.9, -0.8], [3.5, -2.6], [3.6, -4.0]]) * [side, 1] + rng.normal(
+                0, 0.15, (4, 2)
+            )
+            shade *= 1 - _line(smooth_curve(on_canvas(fold), 24), rng.integers(2, 5), rng.uniform(2, 5)) * rng.uniform(
+                0, 0.45
+            )
     if rng.random() < 0.4:
         for _ in range(rng.integers(1, 5)):
             wrinkle = np.stack([np.linspace(-4, 4, 9), rng.uniform(7, 9.5) + rng.normal(0, 0.08, 9)], 1)
@@ -126,7 +132,9 @@ def _spots(rng, shade, red):
     if rng.random() < 0.35:
         layer = np.zeros_like(red)
         for x, y in rng.uniform((90, 90), (310, 420), (int(rng.integers(3, 60)), 2)):
-            cv2.circle(layer, fixed([x, y]).tolist(), int(rng.uniform(8, 40)), float(rng.uniform(0.2, 1)), -1, cv2.LINE_AA, 4)
+            cv2.circle(
+                layer, fixed([x, y]).tolist(), int(rng.uniform(8, 40)), float(rng.uniform(0.2, 1)), -1, cv2.LINE_AA, 4
+            )
         shade *= 1 - layer * rng.uniform(0.05, 0.5)
         red += layer * rng.uniform(0, 0.5)
 
@@ -134,7 +142,17 @@ def _spots(rng, shade, red):
 def _beard(rng, places, marks) -> np.ndarray:
     jaw = places[2:15, :2] * [1.15, 1]
     jaw[4:9, 1] -= 1.5
-    upper = [[5.2, -1.0], [3.9, -2.0], [2.6, -1.2], [1.4, -1.1], [0, -1.4], [-1.4, -1.1], [-2.6, -1.2], [-3.9, -2.0], [-5.2, -1.0]]
+    upper = [
+        [5.2, -1.0],
+        [3.9, -2.0],
+        [2.6, -1.2],
+        [1.4, -1.1],
+        [0, -1.4],
+        [-1.4, -1.1],
+        [-2.6, -1.2],
+        [-3.9, -2.0],
+        [-5.2, -1.0],
+    ]
     goatee = [[-2.8, -1.3], [0, -1.2], [2.8, -1.3], [3.0, -4], [2.4, -8.5], [0, -9.3], [-2.4, -8.5], [-3, -4]]
     moustache = [[-2.9, -2.9], [-2, -1.3], [0, -1.3], [2, -1.3], [2.9, -2.9], [2.2, -2.7], [0, -2.3], [-2.2, -2.7]]
     style = rng.random()
@@ -158,4 +176,6 @@ def _brows(rng, marks) -> np.ndarray:
             width = max(1, int(thick * (0.35 + 0.65 * np.clip(inward[j] * 1.6, 0, 1))))
             cv2.line(brows, fixed(curve[j]).tolist(), fixed(curve[j + 1]).tolist(), 1.0, width, cv2.LINE_AA, 4)
     brows = cv2.GaussianBlur(brows, (0, 0), float(rng.uniform(1, 3.5)))
-    return np.clip(brows * np.clip(1 + 0.4 * noise(rng, HEIGHT, WIDTH, 64, 256, 0.2), 0.2, 1.5) * rng.uniform(0.15, 1), 0, 1)
+    return np.clip(
+        brows * np.clip(1 + 0.4 * noise(rng, HEIGHT, WIDTH, 64, 256, 0.2), 0.2, 1.5) * rng.uniform(0.15, 1), 0, 1
+    )
