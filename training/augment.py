@@ -90,14 +90,22 @@ def cover(
 
 
 def tone(luma: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """Other contrast, brightness, gamma and noise for crops or scenes [n, 1, h, w] of 0..255."""
+    """Other contrast, brightness, mid-tones and, for half of them, noise for crops or scenes [n, 1, h, w] of 0..255."""
     count = len(luma)
-    draw = _normal((count, 4), generator, luma) * strength
-    gain, bias, gamma = torch.exp(draw[:, 0] * 0.2), draw[:, 1] * 16, torch.exp(draw[:, 2] * 0.2)
-    x = (luma / 255).clamp(0, 1) ** gamma[:, None, None, None] * 255
-    x = (x - 128) * gain[:, None, None, None] + 128 + bias[:, None, None, None]
-    noise = torch.randn(luma.shape, generator=generator).to(luma.device)
-    return (x + noise * (draw[:, 3].clamp(min=0) * 4)[:, None, None, None]).clamp(0, 255)
+    draw = _normal((count, 4), generator, luma)[:, :, None, None, None] * strength
+    gain, bias, bend, rough = (
+        torch.exp(draw[:, 0] * 0.2),
+        draw[:, 1] * 16,
+        draw[:, 2] * 0.3,
+        draw[:, 3].clamp(min=0) * 4,
+    )
+    x = luma * (1 / 255)
+    x = x + bend.clamp(-0.9, 0.9) * x * (1 - x)  # a gamma's shape, without its powers
+    x = (x - 0.5) * (gain * 255) + (127.5 + bias)
+    (noisy,) = torch.nonzero(rough.flatten(), as_tuple=True)
+    if len(noisy):
+        x[noisy] += torch.randn((len(noisy), *luma.shape[1:]), generator=generator) * rough[noisy]
+    return x.clamp_(0, 255)
 
 
 def faces(

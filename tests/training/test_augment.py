@@ -11,12 +11,6 @@ pytest.importorskip("cv2", reason="training needs OpenCV")
 from training import augment, scenes  # noqa: E402
 
 
-def test_the_mirrored_order_is_a_permutation_and_its_own_inverse() -> None:
-    order = np.array(augment.MIRROR)
-    assert sorted(order) == list(range(80))
-    assert (order[order] == np.arange(80)).all()
-
-
 def spots(places: np.ndarray, size: int = 96) -> torch.Tensor:
     """Pictures u8 [n, size, size], one bright soft spot each at its place (x, y)."""
     y, x = np.mgrid[:size, :size] + 0.5

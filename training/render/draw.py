@@ -11,7 +11,8 @@ from . import light as lights
 from . import markup, outfit, raster, shade
 from .mesh import Mesh
 from .patches import noise
-from .person import Person, Shot, rotation
+from .head import rotation
+from .person import Person, Shot
 from .surfaces import HAIR, WORN, gathered
 
 PIVOT = np.float32([0, -6.5, -1.5])  # where the head turns on the neck
@@ -83,6 +84,7 @@ def pose(head: heads.Head, person: Person, shot: Shot) -> Posed:
     for k in np.nonzero(shot.expression)[0]:
         flat += shot.expression[k] * head.expressions[k]
     bare = flat.reshape(-1, 3)
+    heads.turn_eyes(head, bare, shot.expression)
     irises, axes = heads.iris_points(head, bare)
     places = bare[np.maximum(head.points, 0)].copy()
     places[markup.IRISES] = irises
@@ -97,7 +99,7 @@ def pose(head: heads.Head, person: Person, shot: Shot) -> Posed:
         rotation=spin,
         roll=shot.roll,
         eyes=heads.eye_openness(head, person.neutral, bare),
-        gaze=np.degrees([np.arctan2(axis[0], axis[2]), -np.arcsin(axis[1])]).astype(np.float32),
+        gaze=np.degrees([np.arctan2(axis[0], axis[2]), np.arcsin(axis[1])]).astype(np.float32),
         hair=None if person.hair_vertices is None else turned(person.hair_vertices, shot),
         worn=tuple(Mesh(turned(m.vertices, shot), m.faces, m.albedo, m.opacity, m.gloss) for m in worn),
     )

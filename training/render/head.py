@@ -14,6 +14,7 @@ from .raster import vertex_normals
 # materials of the model
 FACE, BACK, GUMS, TEETH, LEFT_EYE, RIGHT_EYE, LASHES = 0, 1, 2, 3, 4, 6, 11
 SKIN = (FACE, BACK)
+GAZE_RIGHT, GAZE_UP = np.radians([38, 26])  # how far eyes turn at an expression of 1
 IRIS = 0.47  # sine of the angle between an eye's axis and the edge of its iris
 
 
@@ -92,6 +93,30 @@ def hairline(base: np.ndarray, on_skin: np.ndarray, ears: np.ndarray) -> np.ndar
     above[(y < -1) & (z > -1)] = -3
     above[(np.abs(x) > 7.2) & (y < 5) & (z > -2) & (z < 3) & (y > -3)] -= 1
     return above
+
+
+def turn_eyes(head: Head, vertices: np.ndarray, weights: np.ndarray) -> None:
+    """Turns the eyeballs of `vertices` f32 [n, 3] in place as the expression's eyeLook* say: the model moves only lids."""
+
+    def weight(name):
+        return float(weights[head.expression[name]])
+
+    for eye, side, sign in ((LEFT_EYE, "L", 1), (RIGHT_EYE, "R", -1)):
+        right = sign * (weight(f"eyeLookOut_{side}") - weight(f"eyeLookIn_{side}")) * GAZE_RIGHT
+        up = (weight(f"eyeLookUp_{side}") - weight(f"eyeLookDown_{side}")) * GAZE_UP
+        if right or up:
+            ball = vertices[head.eye[eye]]
+            centre = ball.mean(0)
+            vertices[head.eye[eye]] = (ball - centre) @ rotation(right, -up, 0).T + centre
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Rotation f32 [3, 3] that turns a head: yaw about its own axis, then pitch (down), then roll; radians."""
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return (about_z @ about_x @ about_y).astype(np.float32)
 
 
 def iris_points(head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

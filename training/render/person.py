@@ -189,12 +189,3 @@ def look(weights: np.ndarray, head: heads.Head, right: float, up: float) -> None
     for name, other in zip(sideways, upward, strict=True):
         weights[head.expression[name]] = abs(right)
         weights[head.expression[other]] = abs(up)
-
-
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotation f32 [3, 3] that turns a head: yaw about its own axis, then pitch, then roll in the picture; radians."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
