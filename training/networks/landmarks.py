@@ -13,6 +13,7 @@ from training.networks.blocks import Residual, conv, initialise, stage, twice
 
 SIDE = 80  # pixels of the crop
 CELLS = 40  # of a heatmap's side: two pixels a cell
+GAIN = 6.0  # of the heat's logits: a softmax over 1600 cells needs large ones, and small weights take long to make them
 
 
 class Landmarks(nn.Module):
@@ -71,7 +72,7 @@ class Landmarks(nn.Module):
         x0 = self.smooth0(torch.relu(self.side0(x0) + twice(self.up1(x1))))
         with torch.autocast(luma.device.type, enabled=False):  # eight bits of mantissa would shake the points
             near = x0.float()
-            heat = torch.softmax(self.heat(near).flatten(2), dim=-1)
+            heat = torch.softmax(self.heat(near).flatten(2) * GAIN, dim=-1)
             points = torch.matmul(heat, self.grid) + SIDE / 2
             # what there is at the point, weighed by its heatmap; the points do not learn from it
             found = torch.matmul(heat.detach(), near.flatten(2).transpose(1, 2))
