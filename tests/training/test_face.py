@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("numba", reason="training's extra is not installed: pip install -e .[train]")
 
-from edgeface.point_sets import flip_map  # noqa: E402
-from training import assets  # noqa: E402
-from training.render import bank, draw, face, light, markup, skin  # noqa: E402
-from training.render import head as heads  # noqa: E402
-from training.render.person import Shot, expression, look, person  # noqa: E402
+from edgeface.point_sets import flip_map
+from training import assets
+from training.render import bank, draw, face, light, markup, skin
+from training.render import head as heads
+from training.render.person import Shot, expression, look, person
 
 try:
     FOLDER = assets.folder()
@@ -49,15 +49,22 @@ def test_a_face_has_all_its_labels():
 
 
 def test_leaving_an_ingredient_out_changes_nothing_else():
-    whole, clean = (face.render(np.random.default_rng([1, 4]), FOLDER, face.INGREDIENTS - left) for left in (set(), {"jpeg", "noise"}))
+    whole, clean = (
+        face.render(np.random.default_rng([1, 4]), FOLDER, face.INGREDIENTS - left)
+        for left in (set(), {"jpeg", "noise"})
+    )
     assert np.array_equal(whole.landmarks, clean.landmarks) and np.array_equal(whole.visible, clean.visible)
 
 
-@pytest.mark.parametrize("ingredient", ["identity", "expression", "skin", "hair", "shadow", "background", "perspective"])
+@pytest.mark.parametrize(
+    "ingredient", ["identity", "expression", "skin", "hair", "shadow", "background", "perspective"]
+)
 def test_every_ingredient_matters(ingredient):
     seeds = range(12)
     with_it = [face.render(np.random.default_rng([2, i]), FOLDER).picture for i in seeds]
-    without = [face.render(np.random.default_rng([2, i]), FOLDER, face.INGREDIENTS - {ingredient}).picture for i in seeds]
+    without = [
+        face.render(np.random.default_rng([2, i]), FOLDER, face.INGREDIENTS - {ingredient}).picture for i in seeds
+    ]
     assert any(not np.array_equal(a, b) for a, b in zip(with_it, without, strict=True))
 
 

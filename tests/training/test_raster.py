@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("numba", reason="training's extra is not installed: pip install -e .[train]")
 
-from training.render import raster  # noqa: E402
+from training.render import raster
 
 # counter-clockwise seen by the viewer: on the screen, where y grows downward, left-bottom, right-bottom, top
 TRIANGLE = np.float32([[0, 8, 5], [8, 8, 5], [0, 0, 5]])

@@ -1,9 +1,8 @@
-"""Scenes: exact labels, whose face is seen where, what is ignored, the shards."""
+"""Scenes: exact labels, whose face is seen where, what is ignored."""
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,50 +10,13 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 pytest.importorskip("numba", reason="Numba is not installed")
 
-from training.render import banks, body, camera, scene, shards, sheet  # noqa: E402
+from synthetic_banks import POINTS, WHOLE, bank, bodies, heads  # noqa: E402
+
+from training.render import banks, camera, negatives, scene  # noqa: E402
 from training.render.background import lookalike_bank  # noqa: E402
 from training.render.canvas import Canvas  # noqa: E402
 
-WHOLE = 64  # pixels of a head's patch
-BOX = np.array([16, 12, 48, 52], np.float32)
-POINTS = np.array([[24, 26], [40, 26], [30, 34], [26, 44], [37, 44]], np.float32)
 BARE = frozenset({"overlap"})  # people and nothing else, a perfect camera
-
-
-def heads(many: int = 4, kind: int = banks.FACE) -> banks.Heads:
-    """White ellipses that fill their boxes exactly."""
-    alpha = np.zeros((many, WHOLE, WHOLE), np.uint8)
-    y, x = np.mgrid[:WHOLE, :WHOLE] + 0.5
-    alpha[:, ((x - 32) / 16) ** 2 + ((y - 32) / 20) ** 2 < 1] = 255
-    luma = np.where(alpha > 0, 255, 0).astype(np.uint8)
-    luma[:, 30:34, 28:36] = 90  # not flat
-    return banks.heads_of(
-        luma,
-        alpha,
-        np.tile(BOX, (many, 1)),
-        np.tile(POINTS, (many, 1, 1)),
-        np.full(many, kind, np.uint8),
-        np.tile(np.array([180.0 if kind == banks.BACK else 20, 5, -3], np.float32), (many, 1)),
-        np.full(many, 0.4, np.float32),
-    )
-
-
-def bodies() -> body.Bodies:
-    square = np.zeros((2, 32, 32), np.uint8)
-    square[:, 4:, 6:26] = 255
-    return body.Bodies(
-        square // 2,
-        square,
-        np.array([body.UPPER, body.HAND], np.uint8),
-        np.tile(np.array([16, 5], np.float32), (2, 1)),
-        np.full(2, 0.4, np.float32),
-        np.full(2, 0.4, np.float32),
-        np.zeros(2, np.uint8),
-    )
-
-
-def bank(kind: int = banks.FACE) -> banks.Banks:
-    return banks.Banks(heads(kind=kind), bodies(), lookalike_bank(0, 12, 32), [])
 
 
 def black(monkeypatch: pytest.MonkeyPatch, sizes: list[float]) -> None:
@@ -170,9 +132,7 @@ def test_backs_of_heads_are_no_faces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_backs_only_faces_are_placed(monkeypatch: pytest.MonkeyPatch) -> None:
     black(monkeypatch, [40.0])
     two = heads(2)
-    mixed = banks.Heads(
-        *(getattr(two, name) for name in two.__slots__[:4]), np.array([0, 1], np.uint8), two.pose, two.skin, two.neck
-    )
+    mixed = replace(two, kind=np.array([0, 1], np.uint8))
     given = banks.Banks(mixed, bodies(), lookalike_bank(0, 12, 32), [])
     many = [len(scene.scene(np.random.default_rng(seed), given, 128, BARE).xyxy) for seed in range(8)]
     assert many == [1] * 8
@@ -224,81 +184,61 @@ def test_sizes_reach_from_the_smallest_to_the_whole_picture() -> None:
     assert every.min() < 9 and every.max() > 0.9 * 384 and every.max() <= 0.95 * 384
 
 
-def test_heads_cut_by_their_patch_and_half_turned_backs_are_left_out() -> None:
-    good = heads(4)
-    alpha, kind, pose = good.alpha.copy(), good.kind.copy(), good.pose.copy()
-    alpha[1, 0, 30] = alpha[2, 40, 0] = 255
-    kind[3], pose[3, 0] = banks.BACK, 100
-    pose[:, 1] = np.arange(4)
-    kept = banks.heads_of(good.luma, alpha, good.xyxy, good.keypoints, kind, pose, good.skin)
-    assert kept.pose[:, 1].tolist() == [0]
+def test_packed_scenes_keep_their_faces_apart() -> None:
+    made = [scene.scene(np.random.default_rng([5, k]), bank(), 96) for k in range(6)]
+    arrays = scene.packed(made)
+    assert set(arrays) == {"picture", "first", "xyxy", "keypoints", "ignore", "visible", "pose"}
+    assert arrays["first"].dtype == np.int64 and len(arrays["xyxy"]) == arrays["first"][-1] > 0
+    for k, one in enumerate(made):
+        rows = slice(arrays["first"][k], arrays["first"][k + 1])
+        assert np.array_equal(arrays["picture"][k], one.picture)
+        for name in ("xyxy", "keypoints", "ignore", "visible", "pose"):
+            assert np.array_equal(arrays[name][rows], getattr(one, name))
 
 
-def test_shards_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
-    given = bank()
-    sample = partial(scene.scene, banks=given, size=96)
-    wanted = {"seed": 5, "count": 5, "per_shard": 2}
-    written = []
-    for jobs in (1, 2):
-        folder = tmp_path / str(jobs)
-        shards.write(folder, "scenes", sample, scene.packed, **wanted, jobs=jobs)
-        written.append(sorted(folder.iterdir()))
-        assert [path.name for path in written[-1]] == [f"scenes-0000{k}.npz" for k in range(3)]
-    for one, other in zip(*written, strict=True):
-        with np.load(one) as a, np.load(other) as b:
-            assert set(a.files) == {"picture", "first", "xyxy", "keypoints", "ignore", "visible", "pose"}
-            assert all(np.array_equal(a[name], b[name]) for name in a.files)
-    with np.load(written[0][1]) as shard:
-        second = scene.scene(np.random.default_rng([5, 3]), given, 96)
-        assert np.array_equal(shard["picture"][1], second.picture)
-        assert np.array_equal(shard["xyxy"][shard["first"][1] : shard["first"][2]], second.xyxy)
-    before = written[0][0].stat().st_mtime_ns
-    shards.write(tmp_path / "1", "scenes", sample, scene.packed, **wanted, jobs=1)
-    assert written[0][0].stat().st_mtime_ns == before
+def test_on_level_ground_larger_people_stand_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [12.0, 16, 20, 24, 28, 32, 36]
+    black(monkeypatch, sizes)
+    lower = []
+    for seed in range(12):
+        made = scene.scene(np.random.default_rng(seed), bank(), 256, frozenset())
+        lower.append(np.corrcoef(made.xyxy[:, 2] - made.xyxy[:, 0], made.xyxy[:, 1])[0, 1] if len(made.xyxy) > 3 else 0)
+    assert 3 <= sum(way > 0.8 for way in lower) <= 9  # about every other crowd
 
 
-def test_heads_are_read_from_shards(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="render a bank of heads first"):
-        banks.load_heads(tmp_path)
-    made = heads(2)
-    for k in range(2):
-        np.savez(
-            tmp_path / f"heads-0000{k}.npz",
-            picture=made.luma,
-            alpha=made.alpha,
-            xyxy=made.xyxy,
-            keypoints=made.keypoints,
-            kind=made.kind,
-            pose=made.pose,
-            skin=made.skin,
-        )
-    read = banks.load_heads(tmp_path)
-    assert read.luma.shape == (4, WHOLE, WHOLE)
-    assert np.allclose(read.neck[:, 0], 32) and np.allclose(read.neck[:, 1], 62)
+def test_a_body_stands_in_its_heads_light(monkeypatch: pytest.MonkeyPatch) -> None:
+    black(monkeypatch, [40.0])
+    greys = []
+    for flesh in (0.2, 0.5, 1.0):
+        dressed = replace(bodies(), flesh=np.full(2, flesh, np.float32))
+        given = banks.Banks(replace(heads(), face=np.full(4, 0.5, np.float32)), dressed, lookalike_bank(0, 12, 32), [])
+        made = scene.scene(np.random.default_rng(1), given, 200, BARE | {"bodies"})
+        x = int(made.keypoints[0, 2, 0])
+        greys.append(int(made.picture[min(199, int(made.xyxy[0, 3]) + 25), x]))
+    assert greys == [round(127 * 1.6), 127, round(127 * 0.6)]
 
 
-def test_a_sheet_shows_the_labels() -> None:
-    made = scene.Scene(
-        np.full((40, 40), 50, np.uint8),
-        np.array([[5, 5, 25, 30], [28, 5, 36, 12]], np.float32),
-        np.zeros((2, 5, 2), np.float32) + 15,
-        np.array([0, 1], np.uint8),
-        np.ones(2, np.float32),
-        np.zeros((2, 3), np.float32),
-    )
-    shown = sheet.sheet([made] * 3, columns=2, pixels=40)
-    assert shown.shape == (80, 80, 3)
-    assert shown[5, 15, 1] > shown[5, 15, 2] and shown[5, 32, 2] > shown[5, 32, 1]
+def test_a_white_scene_asks_for_no_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    black(monkeypatch, [40.0])
+    monkeypatch.setattr(camera, "degrade", lambda picture, rng, what: np.full(picture.shape, 250, np.uint8))
+    made = scene.scene(np.random.default_rng(0), bank(), 128, BARE)
+    assert made.ignore.tolist() == [1]
 
 
-def test_bodies_repeat_and_know_their_necks() -> None:
-    first, again = (body.body_bank(3, 6, 48) for _ in range(2))
-    assert np.array_equal(first.luma, again.luma) and np.array_equal(first.alpha, again.alpha)
-    upper = np.flatnonzero(first.kind == body.UPPER)
-    assert len(upper)
-    for k in upper:  # below the neck's root the patch is covered
-        x, y = (int(v) for v in first.neck[k])
-        assert first.alpha[k, y + 3, x] > 200
+def test_on_a_body_a_head_ends_below_its_chin() -> None:
+    alpha = np.ones((60, 40), np.float32)
+    kept = scene._above_neck(alpha, np.array([10.0, 5, 30, 35]), np.array([20.0, 42]))
+    assert (kept[:35] == 1).all()  # hair beside the face, too
+    assert kept[36, 20] > 0.9 and kept[37, 2] == 0 and (kept[45:] == 0).all()
+
+
+def test_lookalikes_are_turned_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    black(monkeypatch, [])
+    turned: list[int] = []
+    monkeypatch.setattr(negatives, "turned", lambda patch, rng: turned.append(1) or patch)
+    for name, many in (("headless", 0), ("lookalikes", 1)):
+        scene.scene(np.random.default_rng(0), bank(), 96, frozenset({name}))
+        assert bool(turned) == bool(many)
 
 
 def test_the_camera_is_part_of_the_ingredients() -> None:

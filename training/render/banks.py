@@ -16,7 +16,7 @@ from training.render.patches import F32, bled
 U8 = NDArray[np.uint8]
 BACK, FACE, PROFILE = 0, 1, 2  # kinds of heads
 
-LEAST_AWAY = 115.0  # degrees of yaw from which a head turned away shows nothing of its face
+LEAST_AWAY = 135.0  # degrees of yaw from which a head turned away shows nothing of its face
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Heads:
     kind: U8  # [n] BACK, FACE or PROFILE
     pose: F32  # [n, 3] degrees yaw, pitch, roll
     skin: F32  # [n] albedo
+    face: F32  # [n] mean display value inside the box, 0..1
     neck: F32  # [n, 2] patch pixels, a quarter of a face below the chin
 
 
@@ -63,21 +64,15 @@ def heads_of(picture: U8, alpha: U8, xyxy: F32, keypoints: F32, kind: U8, pose: 
     Left out: heads that their patch cuts above the chin, and backs of heads that still show the side of a face.
     """
     size = picture.shape[1]
+    xyxy = _boxes(xyxy, keypoints, size)
     rows = np.arange(size)[None] < xyxy[:, 3:4]  # above the chin
     cut = (alpha[:, 0] > 128).any(1) | ((np.maximum(alpha[:, :, 0], alpha[:, :, -1]) > 128) & rows).any(1)
-    half_turned = (kind == BACK) & (np.abs(pose[:, 0]) < LEAST_AWAY)
+    cut |= (xyxy[:, 3] + 0.05 * (xyxy[:, 3] - xyxy[:, 1]) > size) & (kind != BACK)  # no chin
+    half_turned = (kind == BACK) & (np.abs((pose[:, 0] + 180) % 360 - 180) < LEAST_AWAY)
     good = np.flatnonzero(~(cut | half_turned))
     luma = np.array([bled(picture[k], alpha[k]) for k in good], np.uint8).reshape(-1, size, size)
-    return Heads(
-        luma,
-        alpha[good],
-        xyxy[good],
-        keypoints[good],
-        kind[good],
-        pose[good],
-        skin[good],
-        _necks(alpha[good], xyxy[good]),
-    )
+    kept = (part[good] for part in (alpha, xyxy, keypoints, kind, pose, skin))
+    return Heads(luma, *kept, _brightness(luma, alpha[good], xyxy[good]), _necks(alpha[good], xyxy[good]))
 
 
 def load_banks(heads: Path, hdri: Path, seed: int, *, bodies: int = 300, things: int = 480) -> Banks:
@@ -85,6 +80,27 @@ def load_banks(heads: Path, hdri: Path, seed: int, *, bodies: int = 300, things:
     with np.load(hdri) as stored:
         views = panoramas({name: stored[name] for name in stored.files})
     return Banks(load_heads(heads), body_bank(seed, bodies, 256), lookalike_bank(seed + 1, things), views)
+
+
+def _boxes(xyxy: F32, keypoints: F32, size: int) -> F32:
+    """The boxes; where there is none (backs of heads) one about the points, as large as a face is on the patches."""
+    whole = (xyxy[:, 2:] > xyxy[:, :2]).all(1)
+    sides = xyxy[whole, 2:] - xyxy[whole, :2]
+    usual = np.median(sides, axis=0) if whole.any() else np.array([size, size]) / 2
+    middle = keypoints.mean(1)
+    return np.where(whole[:, None], xyxy, np.concatenate([middle - usual / 2, middle + usual / 2], 1)).astype(
+        np.float32
+    )
+
+
+def _brightness(luma: U8, alpha: U8, xyxy: F32) -> F32:
+    """The mean of what is opaque inside the boxes, 0..1. [n]"""
+    found = np.full(len(luma), 0.5, np.float32)
+    for k, (x0, y0, x1, y1) in enumerate(np.clip(np.round(xyxy), 0, luma.shape[1]).astype(int)):
+        seen = luma[k, y0:y1, x0:x1][alpha[k, y0:y1, x0:x1] > 128]
+        if len(seen):
+            found[k] = seen.mean() / 255
+    return found
 
 
 def _necks(alpha: U8, xyxy: F32) -> F32:

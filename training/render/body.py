@@ -54,6 +54,7 @@ class Bodies:
     neck: F32  # [n, 2] the neck's root in patch pixels
     scale: F32  # [n] patch pixels a head unit
     skin: F32  # [n] albedo
+    flesh: F32  # [n] mean display value of what is bare, 0..1
     from_behind: U8  # [n] 1: seen from the back
 
 
@@ -171,8 +172,8 @@ def _turn(yaw: float, pitch: float, roll: float) -> F32:
     return (about_z @ about_x @ about_y).astype(np.float32)
 
 
-def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, float, float, bool]:
-    """One patch: luma, alpha [size, size], kind, neck [2], scale, skin albedo, seen from behind."""
+def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, float, float, float, bool]:
+    """One patch: luma, alpha [size, size], kind, neck [2], scale, skin albedo, bare luma, from behind."""
     kind = int(rng.choice([UPPER, TORSO, HAND], p=[0.55, 0.22, 0.23]))
     vertices, faces, marks, palm = build(rng)
     behind = bool(rng.random() < (0.2, 0.15, 0.0)[kind])
@@ -200,7 +201,7 @@ def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, flo
     raster.interpolate(index, weights, faces, np.concatenate([normals, vertices, marks], 1), attributes)
     mask = index >= 0
     skin = between(rng, 0.12, 0.8)
-    luma = _shaded(rng, attributes, depth, mask, skin, kind)
+    luma, flesh = _shaded(rng, attributes, depth, mask, skin, kind)
     coverage = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     luma = cv2.resize(luma * mask, (size, size), interpolation=cv2.INTER_AREA) / np.maximum(coverage, np.float32(0.02))
     if kind == UPPER:  # the patch ends in the middle of the body
@@ -210,13 +211,13 @@ def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, flo
         rows = np.arange(size, dtype=np.float32)
         coverage *= np.clip((rows - neck_row - 3 * scale / 2) / 4, 0, 1)[:, None] if not free else 1
     neck = ((_NECK - centre) @ turn.T)[:2] * (scale, -scale) + drawn / 2
-    return np.clip(luma, 0, 1), coverage, kind, (neck / 2).astype(np.float32), scale / 2, skin, behind
+    return np.clip(luma, 0, 1), coverage, kind, (neck / 2).astype(np.float32), scale / 2, skin, flesh, behind
 
 
 def _shaded(
     rng: np.random.Generator, attributes: F32, depth: F32, mask: NDArray[np.bool_], skin: float, kind: int
-) -> F32:
-    """Display values of the rasterised body: cloth where it is worn, skin elsewhere, lit."""
+) -> tuple[F32, float]:
+    """Display values of the rasterised body: cloth where it is worn, skin elsewhere, lit; and bare skin's mean."""
     size = mask.shape[0]
     normal, x, y, z = attributes[..., :3], attributes[..., 3], attributes[..., 4], attributes[..., 5]
     part, along = attributes[..., 6], attributes[..., 7]
@@ -250,7 +251,9 @@ def _shaded(
     near = np.where(mask, depth, np.max(depth[mask], initial=0)).astype(np.float32)
     hollow = np.clip((near - cv2.GaussianBlur(near, (0, 0), size * 0.02)) * 0.08, 0, 0.45)
     linear = albedo * np.maximum(light, 0.03) * (1 - hollow) * rng.uniform(0.8, 1.3)
-    return (np.clip(linear, 0, 1) ** (1 / _GAMMA)).astype(np.float32)
+    seen = (np.clip(linear, 0, 1) ** (1 / _GAMMA)).astype(np.float32)
+    bare_skin = seen[mask & ~covered]
+    return seen, float(bare_skin.mean()) if len(bare_skin) else 0.5
 
 
 def body_bank(seed: int, many: int, size: int = 192) -> Bodies:
@@ -258,9 +261,9 @@ def body_bank(seed: int, many: int, size: int = 192) -> Bodies:
     made = [render(np.random.default_rng([seed, index]), size) for index in range(many)]
     luma, alpha = (np.round(np.stack([body[k] for body in made]) * 255).astype(np.uint8) for k in (0, 1))
     luma = np.stack([bled(*body) for body in zip(luma, alpha, strict=True)])
-    kind, behind = (np.array([body[k] for body in made], np.uint8) for k in (2, 6))
-    neck, scale, skin = (np.array([body[k] for body in made], np.float32) for k in (3, 4, 5))
-    return Bodies(luma, alpha, kind, neck, scale, skin, behind)
+    kind, behind = (np.array([body[k] for body in made], np.uint8) for k in (2, 7))
+    neck, scale, skin, flesh = (np.array([body[k] for body in made], np.float32) for k in (3, 4, 5, 6))
+    return Bodies(luma, alpha, kind, neck, scale, skin, flesh, behind)
 
 
 if __name__ == "__main__":  # a look: python -m training.render.body OUT.png

@@ -103,14 +103,15 @@ def interlace(picture: F32, rng: np.random.Generator) -> F32:
 def exposure(picture: F32, rng: np.random.Generator) -> F32:
     """Contrast about the mean, brightness and gamma of another camera."""
     mean = float(picture.mean())
-    contrast, brightness = float(np.exp(rng.normal(0, 0.25))), rng.normal(0, 0.08)
-    curved = np.clip((picture - mean) * np.float32(contrast) + np.float32(mean + brightness), 0, 1)
+    contrast, level = float(np.exp(rng.normal(0, 0.25))), np.clip(mean + rng.normal(0, 0.08), 0.06, 0.85)
+    curved = np.clip((picture - mean) * np.float32(contrast) + np.float32(level), 0, 1)
     return np.asarray(cv2.pow(curved, float(np.exp(rng.normal(0, 0.3)))), np.float32)
 
 
 def over_exposure(picture: F32, rng: np.random.Generator) -> F32:
     """Too much light: highlights clip and bloom a little."""
-    bright = picture * np.float32(rng.uniform(1.25, 2.2))
+    most = max(1.1, 0.9 / max(0.01, float(np.median(picture))))  # something stays to be seen
+    bright = picture * np.float32(min(most, rng.uniform(1.25, 2.2)))
     bloom = cv2.GaussianBlur(np.clip(bright - 1, 0, 1), (0, 0), rng.uniform(1, 6))
     return np.asarray(bright + bloom * np.float32(rng.uniform(0, 0.8)), np.float32)
 

@@ -9,9 +9,9 @@ from . import hair as hairs
 from . import head as heads
 from . import light as lights
 from . import markup, outfit, raster, shade
+from .head import rotation
 from .mesh import Mesh
 from .patches import noise
-from .head import rotation
 from .person import Person, Shot
 from .surfaces import HAIR, WORN, gathered
 

@@ -57,7 +57,7 @@ def negative(
             return
         source, length = part, min(length, 0.4 * canvas.picture.shape[0])
     height, width = source[0].shape
-    factor = length / max(height, width)
+    factor = min(2.5, length / max(height, width))  # more would be a blur
     patch = patch_of(*source, max(4, round(width * factor)), max(4, round(height * factor)), rng.random() < 0.5)
     if kind == "lookalikes":
         patch = turned(patch, rng)

@@ -237,7 +237,7 @@ def _body(
     height: float,
     tone: tuple[float, float],
 ) -> None:
-    """A body below a head, of about the same skin, from the same side."""
+    """A body below a head, of about the same skin, in about the same light, from the same side."""
     bodies = banks.bodies
     fitting = np.flatnonzero((bodies.kind == UPPER) & (bodies.from_behind == (banks.heads.kind[head] == BACK)))
     if not len(fitting):
@@ -248,7 +248,10 @@ def _body(
     side = max(4, round(whole * height / FACE_UNITS / float(bodies.scale[body])))
     at = bodies.neck[body] * (side / whole)
     x = side - at[0] if mirror else at[0]
-    patch = toned(patch_of(bodies.luma[body], bodies.alpha[body], side, side, mirror), tone)
+    gain = tone[1]
+    if banks.heads.kind[head] != BACK:
+        gain *= float(np.clip(banks.heads.face[head] / max(0.05, bodies.flesh[body]), 0.6, 1.6))
+    patch = toned(patch_of(bodies.luma[body], bodies.alpha[body], side, side, mirror), (tone[0], gain))
     canvas.lay(patch, round(neck[0] - x), round(neck[1] - at[1]))
 
 
