@@ -96,7 +96,7 @@ def hairline(base: np.ndarray, on_skin: np.ndarray, ears: np.ndarray) -> np.ndar
 
 
 def turn_eyes(head: Head, vertices: np.ndarray, weights: np.ndarray) -> None:
-    """Turns the eyeballs of `vertices` f32 [n, 3] in place as the expression's eyeLook* say: the model moves only lids."""
+    """Turns the eyeballs of `vertices` f32 [n, 3] in place as eyeLook* say, of which the model moves only the lids."""
 
     def weight(name):
         return float(weights[head.expression[name]])
