@@ -51,6 +51,17 @@ setup(
         "cuda": ["pycuda>=2024.1", "cuda-bindings>=12.8"],
         # for INT8, for FP16 from version 11 on, and to hold both against FP32
         "build": ["onnx>=1.15", "onnxconverter-common>=1.16", "onnxruntime>=1.16"],
+        # make the networks that are shipped: training/README.md; besides "cpu"
+        "train": [
+            "torch>=2.4",
+            "numba>=0.60",
+            "scipy>=1.11",
+            "opencv-python>=4.8",
+            "onnx>=1.15",
+            "onnxruntime>=1.16",
+            "tensorboard>=2.15",
+            "OpenEXR>=3.3",  # 3.3 is the first whose wheel reads channels as arrays
+        ],
         "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py
         "dev": [
             "pytest>=8",

@@ -3,11 +3,12 @@
     python -m training.measure_detectors NET [NET ...] --reference NET --pictures DIR ... --no-faces DIR ...
                                          [--half dev|held-out] [--speed] [--json FILE]
 
-A NET is a card (its name or its .toml) or an ONNX file; the card of an ONNX file lies beside it or in engines/. What is
-measured is what the product runs: letterboxing, decoding, suppression and, where its card has one, the look for near
-faces (`--one-look` does without). Name the reference's smaller sister as a NET, too: how far two real networks agree is
-what agreement is worth. Of a clip a few frames are taken. Below --no-faces each folder is a kind. The halves are told
-apart by a hash of the file's name, so that choices are made on one and the other stays unseen.
+A NET is a card (its name or its .toml) or an ONNX file; the card of an ONNX file lies beside it or in engines/, or the
+shipped detector's is lent to it, which fits networks of that form. What is measured is what the product runs:
+letterboxing, decoding, suppression and, where its card has one, the look for near faces (`--one-look` does without).
+Name the reference's smaller sister as a NET, too: how far two real networks agree is what agreement is worth. Of a clip
+a few frames are taken. Below --no-faces each folder is a kind. The halves are told apart by a hash of the file's name,
+so that choices are made on one and the other stays unseen. --speed compares with the last NET.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,19 +27,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeface.config import Config, load_config
 from edgeface.cpu.engine import open_engine
-from edgeface.errors import EngineError
-from edgeface.model_card import Card, bundled_engines, find_card, find_onnx
+from edgeface.model_card import Card
 from edgeface.networks import open_networks
 from edgeface.values import Detections, Frame
 from training import detector_agreement as agreement
 from training.agreement_report import figures, text
+from training.measured import Measured, config_of, find_detector, names_of
 from training.tables import heading, row
 
 CLIPS = (".gif", ".mp4", ".mkv", ".avi")
 LOWEST_SCORE = 0.05
-ROUNDS = 21  # of what is timed
+ROUNDS, WARM_UP = 21, 3  # of what is timed
 
 Table = dict[str, Any]
 
@@ -56,77 +57,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--speed", action="store_true", help="the networks alone, one and two threads, taking turns")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     given = parser.parse_args(arguments)
-    named = names_of(list(dict.fromkeys(given.networks)))
+    with tempfile.TemporaryDirectory() as scratch:
+        report = measure(given, Path(scratch))
+    if given.json:
+        given.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measure(given: argparse.Namespace, scratch: Path) -> Table:
+    """The report, which is printed, too. Raises ConfigError, EngineError."""
+    reference = find_detector(given.reference, scratch)
+    networks = {name: find_detector(network, scratch) for name, network in names_of(given.networks).items()}
     report: Table = {"reference": given.reference, "half": given.half or "all", "networks": {}}
     if given.pictures or given.no_faces:
-        kinds = {path: kind for folder in given.no_faces for path, kind in kinds_below(folder)}
-        files = [path for folder in given.pictures for path in sorted(folder.rglob("*")) if path.is_file()]
+        kinds = [kind for folder in given.no_faces for kind in kinds_below(folder)]
+        files = [(path, "faces") for folder in given.pictures for path, _ in kinds_below(folder)]
         seen = [
             (kind, frame)
-            for path, kind in [*((path, "faces") for path in files), *kinds.items()]
+            for path, kind in [*files, *kinds]
             if given.half in (None, half_of(path.name))
             for frame in frames_of(path, given.frames)
         ]
-        reference = detections(given.reference, [frame for _, frame in seen], given.doubtful, given.one_look)
-        for name, network in named.items():
-            found = detections(network, [frame for _, frame in seen], LOWEST_SCORE, given.one_look)
+        frames = [frame for _, frame in seen]
+        true = detections(reference, frames, given.doubtful, given.one_look)
+        for name, network in networks.items():
+            found = detections(network, frames, LOWEST_SCORE, given.one_look)
             looks = [
                 agreement.look(kind, (frame.width, frame.height), theirs, ours, given.sure)
-                for (kind, frame), theirs, ours in zip(seen, reference, found, strict=True)
+                for (kind, frame), theirs, ours in zip(seen, true, found, strict=True)
             ]
-            report["networks"][name] = figures(looks, card_of(network).thresholds.score)
+            report["networks"][name] = figures(looks, network.card.thresholds.score)
         print(text(report))
     if given.speed:
-        report["speed"] = speed(named)
+        report["speed"] = speed({name: network.card for name, network in networks.items()})
         print(speed_text(report["speed"]))
-    if given.json:
-        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    return report
 
 
 # --- networks and pictures
 
 
-def card_of(network: str) -> Card:
-    """The card that NET means. Raises ConfigError, EngineError."""
-    path = Path(network)
-    if path.suffix != ".onnx":
-        return find_card(network)
-    for folder in (path.parent, bundled_engines()):
-        for card_path in sorted(folder.glob("*.toml")):
-            if f'"{path.name}"' not in card_path.read_text():
-                continue
-            card = find_card(str(card_path), (str(path.parent),))
-            onnx = find_onnx(card)
-            if card.onnx == path.name and onnx is not None and onnx.samefile(path):
-                return card
-    raise EngineError(f"{path}: expected it to be there, and beside it or in engines/ a card with onnx = {path.name!r}")
-
-
-def names_of(networks: Sequence[str]) -> dict[str, str]:
-    """The networks by what they are called in the tables: their file's name, where no other has it."""
-    stems = [Path(network).stem for network in networks]
-    return {one if stems.count(stem) > 1 else stem: one for stem, one in zip(stems, networks, strict=True)}
-
-
-def config_of(network: str, low_score: float, one_look: bool) -> Config:
-    """The product's configuration with this network as its detector, down to boxes of `low_score`."""
-    card = card_of(network)
-    folders = [str(Path(network).parent)] if Path(network).suffix == ".onnx" else []
-    detector: Table = {"card": str(Path(card.folders[0]) / f"{card.name}.toml")}
-    if one_look:
-        detector["scales"] = [max(card.input.width, card.input.height)]
-    flags = {"detector": detector, "landmarks": {"card": "none"}, "tracker": {"low_score_threshold": low_score}}
-    return load_config(None, flags | {"engines": folders, "backend": "cpu"})
-
-
-def detections(network: str, seen: Sequence[Frame], low_score: float, one_look: bool) -> list[Detections]:
+def detections(measured: Measured, seen: Sequence[Frame], low_score: float, one_look: bool) -> list[Detections]:
     """What the network finds on each frame. Raises ConfigError, EngineError."""
-    with closing(open_networks(config_of(network, low_score, one_look))) as networks:
+    with closing(open_networks(config_of(measured, low_score, one_look))) as networks:
         return [networks.detector.detect(frame) for frame in seen]
 
 
 def kinds_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The files of a folder without faces, and the name of the folder that each is in."""
+    """The files below `folder`, and the name of the folder that each is in."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path, path.parent.name
@@ -158,25 +135,21 @@ def clip(path: Path, count: int) -> list[Any]:
 # --- speed
 
 
-def speed(networks: dict[str, str]) -> Table:
+def speed(cards: Mapping[str, Card]) -> Table:
     """Median milliseconds of the networks alone at their cards' inputs; they take turns."""
-    found: Table = {}
+    found: Table = {name: {"input": [card.input.width, card.input.height]} for name, card in cards.items()}
     for threads in (1, 2):
-        engines = {
-            name: open_engine(card_of(one), None, threads=threads, spinning=False) for name, one in networks.items()
-        }
-        spent: dict[str, list[float]] = {name: [] for name in engines}
+        engines = {name: open_engine(card, None, threads=threads, spinning=False) for name, card in cards.items()}
+        spent: dict[str, list[float]] = {name: [] for name in cards}
         for _ in range(ROUNDS):
             for name, engine in engines.items():
-                shape = (1, card_of(networks[name]).input.channels, *engine.input_size[::-1])
+                shape = (1, cards[name].input.channels, *engine.input_size[::-1])
                 tensor = np.random.default_rng(0).random(shape, np.float32) * 255
                 start = time.perf_counter()
                 engine.run(tensor)
                 spent[name].append((time.perf_counter() - start) * 1e3)
         for name, engine in engines.items():
-            found.setdefault(name, {"input": list(engine.input_size)})[f"ms_{threads}"] = float(
-                np.median(spent[name][3:])
-            )
+            found[name][f"ms_{threads}"] = float(np.median(spent[name][WARM_UP:]))
             engine.close()
     return found
 

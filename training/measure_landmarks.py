@@ -3,20 +3,22 @@
     python -m training.measure_landmarks NET [NET ...] --labels FILE ... [--mean NPZ | --shards DIR]
                                           [--boxes points detector] [--crop-scale S] [--json FILE]
 
-A NET is a card (its name or its .toml) or an ONNX file; an ONNX file is read as the shipped network's card says, with
-as many points as it has. Labels are what `edgeface evaluate landmarks` reads (dlib's .xml, .pts, TAO's .json), and
-pictures, boxes and errors are that command's. Of 80 points the first 68 count. Errors are shares of the distance of the
-outer eye corners. The mean shape lies in --mean (array `mean` [N, 2], shares of the crop), or is that of the frontal
-faces of rendered shards; without either it is the mean of the other labelled faces. Sealed test sets stay sealed: this
-reads what it is given.
+A NET is a card (its name or its .toml) or an ONNX file; the card of an ONNX file lies beside it, or the shipped one is
+lent to it, with as many points as it has. Labels are what `edgeface evaluate landmarks` reads (dlib's .xml, .pts, TAO's
+.json), and pictures and errors are that command's. Crops are made from boxes as a detector would put them round the
+labelled points ("points"), and from a detector's own. Of 80 points the first 68 count. Errors are shares of the
+distance of the outer eye corners. The mean shape lies in --mean (array `mean` [N, 2], shares of the crop), or is that
+of the frontal faces of rendered shards; without either it is the mean of the other labelled faces. Sealed test sets
+stay sealed: this reads what it is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -38,15 +40,15 @@ from edgeface.model_card import Card, Fpenet, find_card
 from edgeface.networks import make_landmarker, open_networks
 from edgeface.point_sets import OUTER_EYE_CORNERS
 from edgeface.values import F32, F64, Bool, Frame, Landmarks
-from training.measure_detectors import config_of, names_of
+from training.measured import config_of, find_detector, names_of
 from training.tables import heading, percent, row
 
 SHIPPED = "edgeface-landmarks"
 MEAN = "mean shape"
 POINTS = 68  # of them all, the ones that labels have
-CROP_OF_POINTS = 1.35  # side of the crop / longer side of the box round the points, as the networks are trained
 FRONTAL = 0.12  # how far the nose tip may be from the middle of the outer eye corners, along their line
 FRONTAL_DEG = 15.0  # yaw and pitch of the rendered faces that make the mean shape
+LOW_SCORE = 0.3  # of detections
 FAR = 0.10  # a face with a larger error is placed wrongly
 SIZES_PX = (0.0, 40.0, 80.0, 160.0, np.inf)  # box round the points, of the picture
 _NOSE_TIP = 30
@@ -78,22 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shards", type=Path, metavar="DIR", help="rendered faces-*.npz, for the mean shape")
     parser.add_argument("--boxes", nargs="+", choices=("points", "detector"), default=["points", "detector"])
     parser.add_argument("--detector", default="edgeface-detector", metavar="NET", help="whose boxes are used")
-    parser.add_argument("--crop-scale", type=float, help="of detector boxes, instead of the cards'")
+    parser.add_argument("--crop-scale", type=float, help="for what has no card, instead of the shipped one's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, also of each face")
     given = parser.parse_args(arguments)
     pictures = [first_points(picture) for path in given.labels for picture in read_labels(path)]
-    named = names_of(list(dict.fromkeys([SHIPPED, *given.networks])))
+    named = names_of([SHIPPED, *given.networks])
     shape = rendered_shape(given.mean, given.shards)
     report: Table = {"labels": [str(path) for path in given.labels], "rows": []}
-    with closing(open_networks(config_of(given.detector, 0.3, False))) as networks:
+    with ExitStack() as stack:
+        detector = find_detector(given.detector, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        networks = stack.enter_context(closing(open_networks(config_of(detector, LOW_SCORE, False))))
         detected: BoxRule = partial(detected_boxes, networks.detector, networks.thresholds.score)
         for kind in given.boxes:
             rule = detected if kind == "detector" else points_boxes
-            scale = given.crop_scale if kind == "detector" else CROP_OF_POINTS
-            placed = {name: of_network(one, pictures, rule, scale) for name, one in named.items()}
+            placed = {name: of_network(one, pictures, rule, given.crop_scale) for name, one in named.items()}
             about = {"boxes": kind if kind == "points" else f"{kind}, {Path(given.detector).stem}"}
             for name, faces in {
-                MEAN: of_mean(shape, pictures, rule, scale, next(iter(placed.values()))),
+                MEAN: of_mean(shape, pictures, rule, given.crop_scale, next(iter(placed.values()))),
                 **placed,
             }.items():
                 report["rows"].append({"network": name} | about | figures(faces))
@@ -112,30 +115,36 @@ def first_points(picture: LabelledPicture) -> LabelledPicture:
 
 
 def points_boxes(_: Frame, picture: LabelledPicture) -> F64:
-    return landmark_metrics.points_box(picture.xy)
+    """Boxes [n, 4] as a detector would put them, from the labelled points: the same for every network."""
+    return landmark_metrics.detector_like(picture.xy)
 
 
 def of_network(network: str, pictures: Sequence[LabelledPicture], rule: BoxRule, crop_scale: float | None) -> Faces:
     """The network's points on all labelled faces. Raises ConfigError, SourceError, EngineError."""
-    card = landmark_card(network)
-    if crop_scale is not None:
-        card = msgspec.structs.replace(card, decoder=msgspec.structs.replace(card.decoder, crop_scale=crop_scale))
+    card = landmark_card(network, crop_scale)
     with closing(open_engine(card, None, threads=1, spinning=False)) as engine:
         landmarker: FaceLandmarker = make_landmarker(card, engine, load_config(None, {}))
         return place(landmarker, pictures, rule, False)
 
 
-def landmark_card(network: str) -> Card:
-    """The card; for an ONNX file the shipped network's, with the file's number of points. Raises EngineError."""
+def landmark_card(network: str, crop_scale: float | None) -> Card:
+    """The card; that of an ONNX file lies beside it, or is the shipped one's with the file's number of points.
+
+    `crop_scale`: of an ONNX file without a card. Raises ConfigError, EngineError.
+    """
     path = Path(network)
     if path.suffix != ".onnx":
         return find_card(network)
+    for card_path in sorted(path.parent.glob("*.toml")):
+        if f'"{path.name}"' in card_path.read_text() and (card := find_card(str(card_path))).onnx == path.name:
+            return card
     card = find_card(SHIPPED)
     assert isinstance(card.decoder, Fpenet)
     card = msgspec.structs.replace(card, name=path.stem, onnx=path.name, folders=(str(path.parent),), sha256="")
     with closing(open_engine(card, None, threads=1, spinning=False)) as engine:
         points = next(shape[1] for shape in engine.outputs.values() if len(shape) == 3 and shape[2] == 2)
-    return msgspec.structs.replace(card, decoder=msgspec.structs.replace(card.decoder, points=points))
+    scale = crop_scale or card.decoder.crop_scale
+    return msgspec.structs.replace(card, decoder=msgspec.structs.replace(card.decoder, points=points, crop_scale=scale))
 
 
 def of_mean(
