@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; rows that it has are not made again")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; it keeps rows that it has")
     given = parser.parse_args()
     torch.set_num_threads(1)
     config = read(given.config)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def slug(name: str) -> str:
-    return name.split(" (")[0].replace(",", "").replace(" ", "-")
+    return name.partition(" (")[0].replace(",", "").replace(" ", "-")
 
 
 def rendered(name: str, without: frozenset[str], count: int, seed: int, jobs: int) -> Path:
@@ -91,9 +91,9 @@ def rendered(name: str, without: frozenset[str], count: int, seed: int, jobs: in
 def measured(config, folder: Path, held_out: Path, steps: int, pictures, out: Path) -> dict[str, float]:
     """Trains on the faces of `folder` and returns errors in shares of the distance of the outer eye corners."""
     task = make_task(config)
-    # all shards but one are learnt from: 1, 2, ... of a number that no shard reaches
-    settings = replace(Settings(**config["train"]), data=[str(folder)], steps=steps, minutes=0.0, validation_every=10**6)
-    run = Run(task, replace(settings, measure_every=10**9), out)
+    # all shards but the first are learnt from, and nothing is measured on the way
+    own = {"data": [str(folder)], "steps": steps, "minutes": 0.0, "validation_every": 10**6, "measure_every": 10**9}
+    run = Run(task, replace(Settings(**config["train"]), **own), out)
     train(run, say=lambda line: None)
     bank = Bank(task.kind)
     bank.add(sorted(held_out.glob("faces-*.npz")))

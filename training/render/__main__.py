@@ -37,6 +37,7 @@ def main() -> None:
         "--sheet", type=Path, metavar="PNG", help="only draw the first ones, with their labels, to look at"
     )
     given = parser.parse_args()
+    cv2.setNumThreads(1)
     wanted = tomllib.loads(given.config.read_text())["render"]
     known, without = INGREDIENTS[wanted["kind"]], frozenset(given.without)
     if unknown := without - known:
@@ -46,7 +47,6 @@ def main() -> None:
     except FileNotFoundError as error:
         sys.exit(str(error))
     if given.sheet:
-        cv2.setNumThreads(1)
         drawn = [sample(np.random.default_rng([wanted["seed"], i])) for i in range(given.count or 48)]
         cv2.imwrite(str(given.sheet), sheet.sheet(drawn))
         return

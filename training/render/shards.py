@@ -33,8 +33,10 @@ def write(
 ) -> None:
     """Writes NAME-00000.npz ... with `count` samples; sample i is drawn from numpy's generator of [seed, i].
 
-    So the samples are the same with any number of `jobs` (processes).
+    So the samples are the same with any number of `jobs` (processes). OpenCV must not have used threads before: they
+    do not survive a fork.
     """
+    cv2.setNumThreads(1)  # and several processes share the cores already
     folder.mkdir(parents=True, exist_ok=True)
     missing = [k for k in range(-(-count // per_shard)) if not path(folder, name, k).exists()]
     _shared.append((folder, name, sample, pack, seed, count, per_shard))
@@ -58,7 +60,6 @@ def path(folder: Path, name: str, number: int) -> Path:
 
 def _write(number: int) -> tuple[str, int]:
     folder, name, sample, pack, seed, count, per_shard = _shared[-1]
-    cv2.setNumThreads(1)  # several processes share the cores already
     numbers = range(number * per_shard, min(count, (number + 1) * per_shard))
     arrays = pack([sample(np.random.default_rng([seed, i])) for i in numbers])
     target = path(folder, name, number)
