@@ -66,6 +66,17 @@ def mirrored(scene: Scene) -> Scene:
     }
 
 
+def quarter_turned(scene: Scene, times: int) -> Scene:
+    """Turned counter-clockwise by `times` right angles; points keep their names."""
+    size = scene["picture"].shape[0]
+    xyxy, keypoints = scene["xyxy"], scene["keypoints"]
+    for _ in range(times % 4):  # (x, y) -> (y, size - x)
+        xyxy = np.stack([xyxy[:, 1], size - xyxy[:, 2], xyxy[:, 3], size - xyxy[:, 0]], -1)
+        keypoints = np.stack([keypoints[..., 1], size - keypoints[..., 0]], -1)
+    picture = np.ascontiguousarray(np.rot90(scene["picture"], times))
+    return {"picture": picture, "xyxy": xyxy, "keypoints": keypoints, "ignore": scene["ignore"]}
+
+
 def trimmed(scene: Scene, least_px: float, least_share: float) -> Scene:
     """Boxes clipped to the picture; those outside are gone, small or cut ones are to be ignored."""
     height, width = scene["picture"].shape
@@ -91,11 +102,13 @@ def view(
     largest: float = 2.0,
     least_px: float = 8.0,
     least_share: float = 0.5,
+    turned: float = 0.1,
 ) -> Scene:
     """A training picture of `size` pixels from four scenes: the first, or all as tiles where they are made smaller.
 
     The scale is log-uniform from `smallest` to `largest` (a scene's pixel becomes so many). Faces under `least_px`, and
-    those of which the crop leaves less than `least_share`, are to be ignored.
+    those of which the crop leaves less than `least_share`, are to be ignored. A share `turned` lies on a side or upside
+    down.
     """
     scale = float(np.exp(random.uniform(np.log(smallest), np.log(largest))))
     side = max(1, round(size / scale))
@@ -107,4 +120,6 @@ def view(
     scene = window(scene, (corner[0], corner[1]), side, size)
     if random.random() < 0.5:
         scene = mirrored(scene)
+    if random.random() < turned:
+        scene = quarter_turned(scene, int(random.integers(1, 4)))
     return trimmed(scene, least_px, least_share)

@@ -107,7 +107,7 @@ def a_scene(size: int, faces: int, seed: int) -> scenes.Scene:
 def test_boxes_and_points_go_with_the_scene(seed: int) -> None:
     random = np.random.default_rng(seed)
     four = [a_scene(96, 1, 100 * seed + i) for i in range(4)]
-    seen = scenes.view(four, 64, random, least_px=4.0)
+    seen = scenes.view(four, 64, random, least_px=4.0, turned=0.0)
     assert seen["picture"].shape == (64, 64)
     expected = np.zeros((64, 64))
     for box, points, ignore in zip(seen["xyxy"], seen["keypoints"], seen["ignore"], strict=True):
@@ -119,6 +119,25 @@ def test_boxes_and_points_go_with_the_scene(seed: int) -> None:
             assert (points[0] <= box[:2] + 1e-3).all()
             assert (points[4] >= box[2:] - 1e-3).all()
     assert (np.abs(expected - seen["picture"]) > 100).mean() < 0.06  # a border of rounding
+
+
+def test_quarter_turns_move_boxes_and_points_with_the_picture() -> None:
+    picture = np.zeros((40, 40), np.uint8)
+    picture[5:9, 20:30] = 200  # x 20..30, y 5..9
+    scene = {
+        "picture": picture,
+        "xyxy": np.array([[20, 5, 30, 9]], np.float32),
+        "keypoints": np.full((1, 5, 2), (21.0, 6.0), np.float32),
+        "ignore": np.zeros(1, np.uint8),
+    }
+    for times in range(4):
+        turned = scenes.quarter_turned(scene, times)
+        x0, y0, x1, y1 = turned["xyxy"][0].astype(int)
+        assert (turned["picture"][y0:y1, x0:x1] == 200).all() and turned["picture"].sum() == picture.sum()
+        assert (turned["picture"][y0:y1, x0:x1].size) == 40
+        px, py = turned["keypoints"][0, 0]
+        assert x0 < px < x1 and y0 < py < y1
+    assert np.allclose(scenes.quarter_turned(scene, 1)["keypoints"][0, 0], (6, 19))  # counter-clockwise
 
 
 def test_small_and_cut_faces_are_to_be_ignored_and_those_outside_are_gone() -> None:

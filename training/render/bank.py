@@ -17,6 +17,7 @@ from .person import person, shot
 SIZE = 288  # pixels across, the head in the middle
 BACK, FACE, PROFILE = 0, 1, 2
 PROFILE_DEG = 60.0  # beyond: a profile
+LEAST_SEEN = 0.25  # share of the points that what is held leaves to see
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +43,31 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
         doing = replace(doing, yaw=np.pi + for_view.uniform(-1.1, 1.1), held=())
     elif kind < 0.25:
         doing = replace(doing, yaw=for_view.choice([-1, 1]) * for_view.uniform(0.6, 1.6))
-    if for_view.random() < 0.06:
+    if for_view.random() < 0.14:
         doing = replace(doing, roll=for_view.uniform(-1.2, 1.2))
     doing = replace(doing, body_yaw=doing.yaw * 0.6 if abs(doing.yaw) < 2 else doing.yaw)
     posed = draw.pose(head, somebody, doing)
-    distance = float(np.exp(for_view.uniform(np.log(38), np.log(250))))
-    scale = SIZE / for_view.uniform(30, 36)
-    view = draw.View(distance, scale, np.array([SIZE / 2, SIZE / 2 + scale * 0.5]))
+    distance = draw.far_enough(for_view, doing)
+    scale = SIZE / for_view.uniform(32, 40)
+    left, top, right, bottom = draw.box(head, posed, draw.View(distance, scale, np.zeros(2)))
+    middle = np.array([(left + right) / 2 * 0.8, (top + bottom) / 2])
+    view = draw.View(distance, scale, np.array([SIZE / 2, SIZE * 0.54]) - middle)
     infrared = "infrared" in ingredients and for_light.random() < 0.05
     light = lights.sample(
         for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared
     )
     seen = draw.picture(for_shade, head, somebody, posed, view, light, (SIZE, SIZE), infrared=infrared)
-    display = tone(seen.rgb, for_shade) @ lights.LUMA
+    points = draw.landmarks(head, posed, view)
     turned_away = abs(doing.yaw) > 2
+    if doing.held and not turned_away and draw.visible(seen, points)[:68].mean() < LEAST_SEEN:
+        posed = draw.pose(head, somebody, replace(doing, held=()))  # a face behind a book is nobody's to find
+        seen = draw.picture(for_shade, head, somebody, posed, view, light, (SIZE, SIZE), infrared=infrared)
+    display = tone(seen.rgb, for_shade) @ lights.LUMA
     return HeadLayer(
         picture=np.clip(display * 255 + 0.5, 0, 255).astype(np.uint8),
         alpha=(cv2.GaussianBlur(seen.alpha, (0, 0), 0.6) * seen.alpha * 255).astype(np.uint8),
         xyxy=np.zeros(4, np.float32) if turned_away else draw.box(head, posed, view),
-        keypoints=five_points(draw.landmarks(head, posed, view)[None, :, :2])[0],
+        keypoints=five_points(points[None, :, :2])[0],
         kind=np.uint8(BACK if turned_away else PROFILE if abs(np.degrees(doing.yaw)) > PROFILE_DEG else FACE),
         pose=np.degrees([doing.yaw, -doing.pitch, -doing.roll]).astype(np.float32),
         skin=np.float32(somebody.skin @ lights.LUMA),

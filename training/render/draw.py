@@ -69,6 +69,11 @@ class Picture:
     face: np.ndarray  # bool [h, w] the face itself is seen: not hair, hat, hand
 
 
+def far_enough(rng: np.random.Generator, shot: Shot) -> float:
+    """A camera's distance in head units: arm's length to far away; what is held must fit in between."""
+    return float(np.exp(rng.uniform(np.log(65 if shot.held else 38), np.log(250))))
+
+
 def turned(places: np.ndarray, shot: Shot) -> np.ndarray:
     """`places` f32 [n, 3] of a head turned on its neck: above it with the head, below it with the body."""
     share = np.clip((places[:, 1:2] + 14.5) / 6.0, 0, 1)

@@ -64,7 +64,8 @@ def render(
     infrared = for_camera.random() < 0.07 and "infrared" in ingredients
     somebody = person(for_person, folder, ingredients)
     posed = draw.pose(head, somebody, doing := shot(for_shot, head, ingredients))
-    view = framed(for_view, head, posed, size, ingredients)
+    distance = draw.far_enough(for_view, doing) if "perspective" in ingredients else 250.0
+    view = framed(for_view, head, posed, size, distance)
     points = draw.landmarks(head, posed, view, "contour" in ingredients)
     light = lights.sample(
         for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared
@@ -94,9 +95,8 @@ def render(
     )
 
 
-def framed(rng, head, posed, size: int, ingredients: frozenset[str]) -> draw.View:
-    """A view, from near or far, whose picture of `size` pixels has the nominal crop in its middle."""
-    distance = float(np.exp(rng.uniform(np.log(38), np.log(250)))) if "perspective" in ingredients else 250.0
+def framed(rng, head, posed, size: int, distance: float) -> draw.View:
+    """A view whose picture of `size` pixels has the nominal crop in its middle."""
     left, top, right, bottom = draw.box(head, posed, draw.View(distance, 1.0, np.zeros(2)))
     side = FRAME * max(right - left, bottom - top) * np.exp(rng.normal(0, 0.06))
     middle = np.array([left + right, top + bottom]) / 2 + rng.normal(0, 0.03, 2) * side

@@ -41,6 +41,23 @@ def styles(folder: Path) -> tuple[Style, ...]:
     return tuple(found)
 
 
+STYLE_SHARES = (0.09, 0.09, 0.09, 0.09, 0.16, 0.24, 0.10, 0.14)  # short ones look alike: long ones more often
+
+
+def combed(rng: np.random.Generator, folder: Path) -> tuple[Style, np.ndarray]:
+    """A style and its vertices f32 [n, 3] on somebody: larger or smaller, fuller towards the ends, wavy, mirrored."""
+    style = styles(folder)[rng.choice(len(STYLE_SHARES), p=STYLE_SHARES)]
+    vertices = style.vertices * rng.uniform([0.96, 0.96, 0.96], [1.1, 1.08, 1.1]).astype(np.float32)
+    vertices += np.float32([0, rng.uniform(-0.6, 0.9), rng.uniform(-0.8, 0.4)])
+    ends = np.clip((9 - vertices[:, 1]) / 14, 0, 1)  # 0 at the crown
+    vertices[:, 0] *= 1 + ends * rng.uniform(0, 0.45)
+    high = rng.uniform(0, 0.55) * rng.integers(0, 2) * np.sqrt(ends)
+    for axis in (0, 2):
+        along = vertices @ rng.normal((0.3, 1.4, 0.3), 0.25).astype(np.float32)
+        vertices[:, axis] += high * np.sin(along + rng.uniform(0, 6))
+    return style, vertices * np.float32([rng.choice([-1, 1]), 1, 1])
+
+
 def scalp(rng: np.random.Generator, base: np.ndarray, over_hairline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much of each vertex is hair f32 [n] 0..1, and how far hair pushes it outward f32 [n], head units."""
     waves = np.sin(base[:, 0] * rng.uniform(0.6, 3) + rng.uniform(0, 6)) * rng.uniform(0, 0.35)

@@ -58,7 +58,7 @@ HAIR_COLOURS = np.float32(
 def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) -> Person:
     """Somebody, drawn at random."""
     head = heads.load(folder)
-    spread = np.float32(rng.uniform(0.6, 1.15)) if "identity" in ingredients else np.float32(0.15)
+    spread = np.float32(rng.uniform(0.6, 1.35)) if "identity" in ingredients else np.float32(0.15)
     neutral = head.base + (rng.standard_normal(100, dtype=np.float32) * spread @ head.identities).reshape(-1, 3)
     bald = rng.random() < 0.10
     covered, growth = hairs.scalp(rng, head.base, head.height_over_hairline)
@@ -70,11 +70,7 @@ def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) 
     if "hair" not in ingredients or bald:
         covered, growth = covered * 0, growth * 0
     elif rng.random() < 0.62:
-        style = hairs.styles(folder)[rng.integers(8)]
-        vertices = style.vertices * rng.uniform([0.96, 0.96, 0.96], [1.1, 1.08, 1.1]).astype(np.float32)
-        vertices = vertices + np.float32([0, rng.uniform(-0.6, 0.9), rng.uniform(-0.8, 0.4)])
-        if rng.random() < 0.5:
-            vertices = vertices * np.float32([-1, 1, 1])
+        style, vertices = hairs.combed(rng, folder)
     colour = _between(rng, HAIR_COLOURS) if rng.random() < 0.85 else rng.uniform(0.02, 0.6, 3).astype(np.float32)
     brow = colour * np.float32(rng.uniform(0.6, 1.3))
     bearded = "beard" in ingredients and rng.random() < 0.3
@@ -125,7 +121,7 @@ def shot(rng: np.random.Generator, head: heads.Head, ingredients: frozenset[str]
     else:
         yaw = np.clip(rng.normal(0, np.radians(26)), -1.3, 1.3)
     pitch = np.clip(rng.normal(0, np.radians(13)), -0.75, 0.75)
-    roll = rng.normal(0, np.radians(14))
+    roll = rng.normal(0, np.radians(14)) if rng.random() < 0.93 else rng.uniform(-np.radians(55), np.radians(55))
     doing = expression(rng, head) if "expression" in ingredients else np.zeros(53, np.float32)
     held = []
     if "front" in ingredients and rng.random() < 0.15:
