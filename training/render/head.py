@@ -57,8 +57,8 @@ def load(folder: Path) -> Head:
     points = markup.anchors(base, on_face, upward, place[stored["lm"]], np.nonzero(ears & (x < 0))[0])
     on_skin = np.zeros(len(base), bool)
     on_skin[np.unique(faces[np.isin(material, SKIN)])] = True
-    # hairline to chin, temple to temple: what SCRFD's networks draw round rendered heads
-    front = on_face[(base[on_face, 1] > -7.4) & (base[on_face, 1] < 8.9)]
+    # hairline to chin, temple to temple: about what SCRFD's networks draw
+    front = on_face[(base[on_face, 1] > -7.2) & (base[on_face, 1] < 9.5)]
     front = front[(np.abs(base[front, 0]) < 6.5) & (base[front, 2] > 3.6)]
     return Head(
         base=base,
