@@ -84,7 +84,7 @@ def rendered(name: str, without: frozenset[str], count: int, seed: int, jobs: in
     """The folder of `count` faces without some ingredients."""
     folder = DATA / "ablation" / name
     sample = partial(face.render, folder=assets.folder(), ingredients=face.INGREDIENTS - without)
-    shards.write(folder, "faces", sample, seed=seed, count=count, per_shard=500, jobs=jobs)
+    shards.write(folder, "faces", sample, seed=seed, count=count, per_shard=100, jobs=jobs)
     return folder
 
 
