@@ -74,7 +74,7 @@ def sampler(wanted: dict[str, Any], ingredients: frozenset[str], jobs: int) -> s
     shards.write(
         place, "heads", render, seed=heads["seed"], count=heads["count"], per_shard=heads["per_shard"], jobs=jobs
     )
-    banks = load_banks(place, folder / "hdri.npz", heads["seed"])
+    banks = load_banks(place, folder, heads["seed"])
     return partial(scene.scene, banks=banks, size=wanted["size"], ingredients=ingredients)
 
 

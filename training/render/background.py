@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.render.lookalikes import LOOKALIKES
 from training.render.patches import F32, Patch, between, coordinates, lit, noise, paste
@@ -62,6 +63,21 @@ def view(panorama: Panorama, rng: np.random.Generator, height: int, width: int) 
     return np.asarray(cv2.pow(np.clip(seen * np.float32(gain), 0, 1), 1 / _DISPLAY_GAMMA), np.float32)
 
 
+def photographs(stored: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """The pictures of photos.npz, luma [h, w]: nobody is to be seen in them."""
+    return [np.asarray(stored[name], np.uint8) for name in sorted(stored)]
+
+
+def clipping(picture: NDArray[np.uint8], rng: np.random.Generator, height: int, width: int) -> F32:
+    """A part of a photograph, of any size, turned by right angles, with another contrast."""
+    side = int(between(rng, 60, min(picture.shape)))
+    top, left = (int(rng.integers(0, room - side + 1)) for room in picture.shape)
+    part = np.rot90(picture[top : top + side, left : left + side], int(rng.choice([0, 0, 0, 1, 2, 3])))
+    area = cv2.INTER_AREA if side > width else cv2.INTER_CUBIC
+    seen = cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=area).astype(np.float32) / 255
+    return np.clip((seen - seen.mean()) * np.float32(rng.uniform(0.5, 1.4)) + np.float32(rng.uniform(0.3, 0.7)), 0, 1)
+
+
 def painted(rng: np.random.Generator, height: int, width: int) -> F32:
     """Noise of any coarseness and contrast, perhaps with shapes, perhaps out of focus."""
     grain = noise(rng, height, width, 2, 128, rng.uniform(0.3, 1.5))
@@ -74,13 +90,21 @@ def painted(rng: np.random.Generator, height: int, width: int) -> F32:
 
 
 def background(
-    rng: np.random.Generator, views: Sequence[Panorama], height: int, width: int, ingredients: frozenset[str]
+    rng: np.random.Generator,
+    views: Sequence[Panorama],
+    height: int,
+    width: int,
+    ingredients: frozenset[str],
+    photos: Sequence[NDArray[np.uint8]] = (),
 ) -> F32:
-    """A background [height, width]: a view or paint; mirrored, given detail, joined with a second one at times.
+    """A background [height, width]: a view, a photograph or paint; mirrored, given detail, joined with a second one.
 
-    Ingredients: "hdri" (views of panoramas; without it all is painted), "collage", "clutter" (shapes on it).
+    Ingredients: "hdri" (views of panoramas), "photos" (parts of them; without both all is painted), "collage",
+    "clutter" (shapes on it).
     """
-    if "hdri" in ingredients and views and rng.random() < 0.7:
+    if "photos" in ingredients and photos and rng.random() < 0.35:
+        picture = clipping(photos[rng.integers(len(photos))], rng, height, width)
+    elif "hdri" in ingredients and views and rng.random() < 0.7:
         picture = view(views[rng.integers(len(views))], rng, height, width)
         if rng.random() < 0.5:  # panoramas are coarse: surfaces of finer grain
             picture *= 1 + noise(rng, height, width, 32, 256, 0.2) * np.float32(rng.uniform(0.01, 0.12))
@@ -91,7 +115,7 @@ def background(
     if "clutter" in ingredients and rng.random() < 0.4:
         clutter(picture, rng, int(rng.integers(1, 9)))
     if "collage" in ingredients and rng.random() < 0.15:
-        other = background(rng, views, height, width, ingredients - {"collage"})
+        other = background(rng, views, height, width, ingredients - {"collage"}, photos)
         if rng.random() < 0.5:
             edge = int(rng.uniform(0.2, 0.8) * width)
             picture[:, edge:] = other[:, edge:]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.render.background import Panorama, lookalike_bank, panoramas
+from training.render.background import Panorama, lookalike_bank, panoramas, photographs
 from training.render.body import Bodies, body_bank
 from training.render.patches import F32, bled
 
@@ -42,6 +42,7 @@ class Banks:
     bodies: Bodies
     things: tuple[U8, U8]  # luma, alpha [n, s, s]
     views: Sequence[Panorama]
+    photos: Sequence[U8] = ()  # [h, w] each: nobody is in them
 
 
 def load_heads(folder: Path) -> Heads:
@@ -75,11 +76,16 @@ def heads_of(picture: U8, alpha: U8, xyxy: F32, keypoints: F32, kind: U8, pose: 
     return Heads(luma, *kept, _brightness(luma, alpha[good], xyxy[good]), _necks(alpha[good], xyxy[good]))
 
 
-def load_banks(heads: Path, hdri: Path, seed: int, *, bodies: int = 300, things: int = 480) -> Banks:
-    """The heads of a folder, `bodies` and `things` made from `seed`, the panoramas of hdri.npz that train."""
-    with np.load(hdri) as stored:
+def load_banks(heads: Path, assets: Path, seed: int, *, bodies: int = 300, things: int = 480) -> Banks:
+    """The heads of a folder, `bodies` and `things` made from `seed`, panoramas and photographs of the assets' folder.
+
+    Raises FileNotFoundError.
+    """
+    with np.load(assets / "hdri.npz") as stored:
         views = panoramas({name: stored[name] for name in stored.files})
-    return Banks(load_heads(heads), body_bank(seed, bodies, 256), lookalike_bank(seed + 1, things), views)
+    with np.load(assets / "photos.npz") as stored:
+        photos = photographs({name: stored[name] for name in stored.files})
+    return Banks(load_heads(heads), body_bank(seed, bodies, 256), lookalike_bank(seed + 1, things), views, photos)
 
 
 def _boxes(xyxy: F32, keypoints: F32, size: int) -> F32:

@@ -30,7 +30,7 @@ FACE_UNITS = 16.8  # hairline to chin, in the bodies' units
 # how many people there are and how large, and how often
 CLASSES = (("empty", 0.25), ("crowd", 0.20), ("few", 0.33), ("large", 0.22))
 CONTENT = frozenset(
-    {"hdri", "collage", "clutter", "bokeh"}  # behind people
+    {"hdri", "photos", "collage", "clutter", "bokeh"}  # behind people
     | {"bodies", "backs", "lookalikes", "headless", "parts"}  # people's rest, and what is no face
     | {"occluders", "overlap", "tone"}
 )
@@ -80,7 +80,9 @@ def scene(
     seeds = rng.integers(2**63, size=4)
     layout, behind, people, lens = (np.random.default_rng(seed) for seed in seeds)
     sizes = _sizes(layout, size) if faces else np.zeros(0)
-    canvas = Canvas(background(behind, banks.views, size, size, ingredients), np.zeros((size, size), np.int16))
+    canvas = Canvas(
+        background(behind, banks.views, size, size, ingredients, banks.photos), np.zeros((size, size), np.int16)
+    )
     if "bokeh" in ingredients and behind.random() < 0.2:
         canvas.picture = np.asarray(cv2.GaussianBlur(canvas.picture, (0, 0), between(behind, 1, 8)), np.float32)
     rows = len(sizes) > 4 and layout.random() < 0.5  # a crowd on level ground: who is near stands lower
