@@ -103,3 +103,26 @@ def test_scaling_leaves_no_halo(size: int) -> None:
     luma, alpha = scaled(grey, disc, size, size)
     assert alpha.max() > 0.9
     assert np.abs(luma[alpha > 0.1] - 200 / 255).max() < 0.02
+
+
+def test_a_clipping_is_a_part_of_a_photograph() -> None:
+    gradient = np.tile(np.linspace(0, 255, 200, dtype=np.uint8), (150, 1))
+    seen = [background.clipping(gradient, np.random.default_rng(seed), 40, 60) for seed in range(20)]
+    assert all(one.shape == (40, 60) and one.min() >= 0 and one.max() <= 1 for one in seen)
+    assert any(not np.array_equal(one, other) for one, other in zip(seen, seen[1:], strict=False))
+    along = [abs(np.diff(one, axis=1).sum()) > abs(np.diff(one, axis=0).sum()) for one in seen]
+    assert True in along and False in along  # some are turned
+
+
+def test_photographs_are_shown_when_they_are_an_ingredient() -> None:
+    chequers = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((20, 20))).astype(np.uint8) * 255
+    given = frozenset({"photos"})
+
+    def drawn(seed: int, photos: list[np.ndarray], what: frozenset[str]) -> np.ndarray:
+        return background.background(np.random.default_rng(seed), [], 48, 48, what, photos)
+
+    without = [drawn(seed, [], given) for seed in range(20)]
+    switched_off = [drawn(seed, [chequers], frozenset()) for seed in range(20)]
+    with_them = [drawn(seed, [chequers], given) for seed in range(20)]
+    assert all(np.array_equal(a, b) for a, b in zip(without, switched_off, strict=True))
+    assert 2 < sum(not np.array_equal(a, b) for a, b in zip(without, with_them, strict=True))

@@ -21,7 +21,7 @@ BARE = frozenset({"overlap"})  # people and nothing else, a perfect camera
 
 def black(monkeypatch: pytest.MonkeyPatch, sizes: list[float]) -> None:
     """Scenes of faces of these sizes on black."""
-    monkeypatch.setattr(scene, "background", lambda rng, views, h, w, what: np.zeros((h, w), np.float32))
+    monkeypatch.setattr(scene, "background", lambda rng, views, h, w, what, photos: np.zeros((h, w), np.float32))
     monkeypatch.setattr(scene, "_sizes", lambda rng, size: np.array(sizes))
 
 
