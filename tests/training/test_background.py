@@ -109,7 +109,7 @@ def test_a_clipping_is_a_part_of_a_photograph() -> None:
     gradient = np.tile(np.linspace(0, 255, 200, dtype=np.uint8), (150, 1))
     seen = [background.clipping(gradient, np.random.default_rng(seed), 40, 60) for seed in range(20)]
     assert all(one.shape == (40, 60) and one.min() >= 0 and one.max() <= 1 for one in seen)
-    assert any(not np.array_equal(one, other) for one, other in zip(seen, seen[1:], strict=False))
+    assert not np.array_equal(seen[0], seen[1])
     along = [abs(np.diff(one, axis=1).sum()) > abs(np.diff(one, axis=0).sum()) for one in seen]
     assert True in along and False in along  # some are turned
 
@@ -125,4 +125,5 @@ def test_photographs_are_shown_when_they_are_an_ingredient() -> None:
     switched_off = [drawn(seed, [chequers], frozenset()) for seed in range(20)]
     with_them = [drawn(seed, [chequers], given) for seed in range(20)]
     assert all(np.array_equal(a, b) for a, b in zip(without, switched_off, strict=True))
-    assert 2 < sum(not np.array_equal(a, b) for a, b in zip(without, with_them, strict=True))
+    changed = [not np.array_equal(a, b) for a, b in zip(without, with_them, strict=True)]
+    assert sum(changed) > 2

@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from . import acting, draw, figure, markup, raster
+from edgeface.point_sets import five_points
+
+from . import acting, draw, figure, raster
 from . import head as heads
 from . import light as lights
 from .acting import Actor, Keys
@@ -126,7 +128,7 @@ def _truth(one: Layer, clear: F32) -> dict | None:
     return {
         "track_id": one.truth["track_id"],
         "xyxy": inside.round(2).tolist(),
-        "keypoints": _rounded(markup.keypoints(points)),
+        "keypoints": _rounded(five_points(points[None])[0]),
         "landmarks": _rounded(points[:68]),
         "irises_and_ears": _rounded(points[68:]),
         "visible_fraction": round(min(share, 1.0), 3),
