@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="training's extra is not installed: pip install -e .[train]")
 
+from edgeface import head_pose
 from edgeface.point_sets import flip_map
 from training import assets
 from training.render import bank, draw, face, light, markup, skin
@@ -176,3 +179,32 @@ def test_a_heads_box_holds_its_inner_points():
 
 def test_irises_are_not_vertices():
     assert (heads.load(FOLDER).points[markup.IRISES] == -1).all()
+
+
+@pytest.mark.parametrize("turned", [(30, 20, 25), (-50, 10, -20), (15, -25, 40)])
+def test_the_poses_label_is_what_the_runtime_finds_from_the_points(head, turned):
+    _, somebody = posed(head, *turned)
+    distance, scale, middle = 120.0, 8.0, 200.0
+    points = draw.landmarks(head, somebody, draw.View(distance, scale, np.full(2, middle)))
+    camera = head_pose.Camera(scale * distance, scale * distance, middle, middle)
+    found = head_pose.head_poses(points[None, :68, :2], camera).angles[0]
+    assert np.abs(heads.angles(somebody.rotation) - found).max() < 8  # a person is not the generic head
+
+
+@given(st.floats(-179, 179), st.floats(-85, 85), st.floats(-179, 179))
+def test_angles_are_the_buses(yaw, pitch, roll):
+    # R = Ry(-yaw) Rx(-pitch) Rz(roll) where y is down and z forward
+    about_y, about_x = heads.rotation(-np.radians(yaw), 0, 0), heads.rotation(0, -np.radians(pitch), 0)
+    flip = np.diag(np.float32([1, -1, -1]))
+    turn = flip @ about_y @ about_x @ heads.rotation(0, 0, np.radians(roll)) @ flip
+    assert np.abs((heads.angles(turn) - [yaw, pitch, roll] + 180) % 360 - 180).max() < 0.05
+
+
+@pytest.mark.parametrize("size", [0.43, 0.52])
+def test_the_irises_points_follow_the_irises_size(head, size):
+    axis = heads.iris_points(head, head.base, size)[1]
+    edge = heads.iris_points(head, head.base, size)[0].reshape(2, 4, 3)
+    wide = np.linalg.norm(edge[:, 2] - edge[:, 0], axis=1)
+    least = heads.iris_points(head, head.base, 0.4)[0].reshape(2, 4, 3)
+    assert np.allclose(wide / np.linalg.norm(least[:, 2] - least[:, 0], axis=1), size / 0.4, atol=1e-3)
+    assert np.allclose(np.linalg.norm(axis, axis=1), 1)

@@ -90,7 +90,7 @@ def pose(head: heads.Head, person: Person, shot: Shot) -> Posed:
         flat += shot.expression[k] * head.expressions[k]
     bare = flat.reshape(-1, 3)
     heads.turn_eyes(head, bare, shot.expression)
-    irises, axes = heads.iris_points(head, bare)
+    irises, axes = heads.iris_points(head, bare, person.iris_size)
     places = bare[np.maximum(head.points, 0)].copy()
     places[markup.IRISES] = irises
     worn = tuple(outfit.make(kind, seed, head, bare, places, person.skin) for kind, seed in (*person.worn, *shot.held))

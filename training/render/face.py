@@ -88,7 +88,7 @@ def render(
         picture=small,
         landmarks=(points[:, :2] / SUPERSAMPLING).astype(np.float32),
         visible=visible.astype(np.uint8),
-        pose=np.degrees([doing.yaw, -doing.pitch, -doing.roll]).astype(np.float32),
+        pose=heads.angles(posed.rotation),
         eyes=posed.eyes,
         gaze=posed.gaze,
         skin=np.float32(somebody.skin @ lights.LUMA),

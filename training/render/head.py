@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeface import point_sets
+from edgeface import head_pose, point_sets
 
 from . import markup
 from .raster import vertex_normals
@@ -15,7 +15,6 @@ from .raster import vertex_normals
 FACE, BACK, GUMS, TEETH, LEFT_EYE, RIGHT_EYE, LASHES = 0, 1, 2, 3, 4, 6, 11
 SKIN = (FACE, BACK)
 GAZE_RIGHT, GAZE_UP = np.radians([38, 26])  # how far eyes turn at an expression of 1
-IRIS = 0.47  # sine of the angle between an eye's axis and the edge of its iris
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +118,24 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return (about_z @ about_x @ about_y).astype(np.float32)
 
 
-def iris_points(head: Head, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The iris edges' left, top, right, bottom f32 [8, 3] and the two eyes' axes f32 [2, 3], of posed `vertices`."""
-    edge = np.float32([[-IRIS, 0], [0, IRIS], [IRIS, 0], [0, -IRIS]])
-    directions = np.c_[edge, np.full(4, np.sqrt(1 - IRIS**2), np.float32)]
+def angles(turn: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll f32 [3] in degrees, as the bus has them, of a head's rotation f32 [3, 3].
+
+    Those of edgeface.head_pose: yaw and pitch say where the face looks, whatever its roll. `rotation` takes others:
+    it rolls last. Here y is up and z towards the viewer; there y is down and z forward.
+    """
+    optical = np.diag([1.0, -1.0, -1.0])
+    whole = optical @ turn.astype(np.float64) @ optical
+    return head_pose.angles(head_pose.quaternions(whole[None]))[0].astype(np.float32)
+
+
+def iris_points(head: Head, vertices: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """The iris edges' left, top, right, bottom f32 [8, 3] and the two eyes' axes f32 [2, 3], of posed `vertices`.
+
+    `size` is the sine of the angle between an eye's axis and the edge of its iris.
+    """
+    edge = np.float32([[-size, 0], [0, size], [size, 0], [0, -size]])
+    directions = np.c_[edge, np.full(4, np.sqrt(1 - size**2), np.float32)]
     places, axes = [], []
     # the model's left eye is the person's, on the picture's right
     for eye in sorted((LEFT_EYE, RIGHT_EYE), key=lambda m: head.eye_centre[m][0]):

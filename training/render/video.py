@@ -225,7 +225,7 @@ def layer(scene: Scene, actor: Actor, folder: Path, second: float, principal: np
             "track_id": actor.track_id,
             "xyxy": draw.box(head, posed, view),
             "landmarks": draw.landmarks(head, posed, view)[:, :2],
-            "pose": np.degrees([shot.yaw, -shot.pitch, -shot.roll]),
+            "pose": heads.angles(posed.rotation),
             "eyes": posed.eyes,
         },
     )
