@@ -27,7 +27,7 @@ class HeadLayer:
     xyxy: np.ndarray  # f32 [4] the face's box, pixels
     keypoints: np.ndarray  # f32 [5, 2]
     kind: np.uint8  # BACK, FACE or PROFILE
-    pose: np.ndarray  # f32 [3] degrees: yaw, pitch, roll
+    pose: np.ndarray  # f32 [3] degrees as the bus has them: yaw right, pitch up, roll clockwise
     skin: np.float32  # luma of the skin's albedo
 
 
@@ -69,6 +69,6 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
         xyxy=np.zeros(4, np.float32) if turned_away else draw.box(head, posed, view),
         keypoints=five_points(points[None, :, :2])[0],
         kind=np.uint8(BACK if turned_away else PROFILE if abs(np.degrees(doing.yaw)) > PROFILE_DEG else FACE),
-        pose=np.degrees([doing.yaw, -doing.pitch, -doing.roll]).astype(np.float32),
+        pose=heads.angles(posed.rotation),
         skin=np.float32(somebody.skin @ lights.LUMA),
     )
