@@ -1,5 +1,8 @@
 """Rendered faces: deterministic, labels that fit the picture, ingredients that can be left out."""
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from edgeface.point_sets import flip_map
 from training import assets
 from training.render import bank, draw, face, light, markup, skin
 from training.render import head as heads
-from training.render.person import Shot, expression, look, person
+from training.render.person import Shot, expression, look, person, shot
 
 try:
     FOLDER = assets.folder()
@@ -57,6 +60,29 @@ def test_leaving_an_ingredient_out_changes_nothing_else():
         for left in (set(), {"jpeg", "noise"})
     )
     assert np.array_equal(whole.landmarks, clean.landmarks) and np.array_equal(whole.visible, clean.visible)
+
+
+@pytest.mark.parametrize("ingredient", ["identity", "hair", "beard", "skin", "glasses", "hats", "masks"])
+def test_who_is_seen_stays_the_same_without_an_ingredient(ingredient):
+    for seed in range(30):
+        one, other = (
+            person(np.random.default_rng(seed), FOLDER, face.INGREDIENTS - left) for left in (set(), {ingredient})
+        )
+        assert (one.iris_size, one.collar, one.gloss) == (other.iris_size, other.collar, other.gloss)
+        kept = {"glasses": ("hat", "mask"), "hats": ("glasses", "sunglasses", "mask")}.get(ingredient, ("glasses",))
+        assert [o for o in one.worn if o[0] in kept] == [o for o in other.worn if o[0] in kept]
+        assert ingredient not in ("hats", "masks") or not any(kind == ingredient[:-1] for kind, _ in other.worn)
+
+
+@pytest.mark.parametrize("ingredient", ["expression", "front"])
+def test_what_is_done_stays_the_same_without_an_ingredient(head, ingredient):
+    for seed in range(30):
+        one, other = (
+            shot(np.random.default_rng(seed), head, face.INGREDIENTS - left) for left in (set(), {ingredient})
+        )
+        assert (one.yaw, one.pitch, one.roll, one.body_yaw) == (other.yaw, other.pitch, other.roll, other.body_yaw)
+        assert ingredient == "front" or not other.expression.any()
+        assert ingredient == "expression" or not other.held
 
 
 @pytest.mark.parametrize(
@@ -208,3 +234,8 @@ def test_the_irises_points_follow_the_irises_size(head, size):
     least = heads.iris_points(head, head.base, 0.4)[0].reshape(2, 4, 3)
     assert np.allclose(wide / np.linalg.norm(least[:, 2] - least[:, 0], axis=1), size / 0.4, atol=1e-3)
     assert np.allclose(np.linalg.norm(axis, axis=1), 1)
+
+
+def test_the_config_tells_the_crop_that_is_rendered():
+    config = Path(__file__).parents[2] / "training" / "configs" / "landmarks.toml"
+    assert f"{face.FRAME} x the longer side" in msgspec.toml.decode(config.read_bytes())["export"]["crop"]

@@ -52,7 +52,7 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
     left, top, right, bottom = draw.box(head, posed, draw.View(distance, scale, np.zeros(2)))
     middle = np.array([(left + right) / 2 * 0.8, (top + bottom) / 2])
     view = draw.View(distance, scale, np.array([SIZE / 2, SIZE * 0.54]) - middle)
-    infrared = "infrared" in ingredients and for_light.random() < 0.05
+    infrared = for_light.random() < 0.05 and "infrared" in ingredients
     light = lights.sample(
         for_light, folder, hdri="hdri" in ingredients, shadow="shadow" in ingredients, infrared=infrared
     )

@@ -64,7 +64,9 @@ def render(
     infrared = for_camera.random() < 0.07 and "infrared" in ingredients
     somebody = person(for_person, folder, ingredients)
     posed = draw.pose(head, somebody, doing := shot(for_shot, head, ingredients))
-    distance = draw.far_enough(for_view, doing) if "perspective" in ingredients else 250.0
+    distance = draw.far_enough(for_view, doing)
+    if "perspective" not in ingredients:
+        distance = 250.0
     view = framed(for_view, head, posed, size, distance)
     points = draw.landmarks(head, posed, view, "contour" in ingredients)
     light = lights.sample(

@@ -56,9 +56,11 @@ HAIR_COLOURS = np.float32(
 
 
 def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) -> Person:
-    """Somebody, drawn at random."""
+    """Somebody, drawn at random. What is not in `ingredients` is drawn and dropped: the rest stays what it was."""
     head = heads.load(folder)
-    spread = np.float32(rng.uniform(0.6, 1.35)) if "identity" in ingredients else np.float32(0.15)
+    spread = np.float32(rng.uniform(0.6, 1.35))
+    if "identity" not in ingredients:
+        spread = np.float32(0.15)
     neutral = head.base + (rng.standard_normal(100, dtype=np.float32) * spread @ head.identities).reshape(-1, 3)
     bald = rng.random() < 0.10
     covered, growth = hairs.scalp(rng, head.base, head.height_over_hairline)
@@ -67,14 +69,14 @@ def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) 
         skin.tone(depth) * np.float32(np.exp(rng.normal(0, 0.12))) * np.exp(rng.normal(0, 0.04, 3)).astype(np.float32)
     )
     style = vertices = None
-    if "hair" not in ingredients or bald:
-        covered, growth = covered * 0, growth * 0
-    elif rng.random() < 0.62:
+    if not bald and rng.random() < 0.62:
         style, vertices = hairs.combed(rng, folder)
+    if "hair" not in ingredients or bald:
+        style, vertices, covered, growth = None, None, covered * 0, growth * 0
     colour = _between(rng, HAIR_COLOURS) if rng.random() < 0.85 else rng.uniform(0.02, 0.6, 3).astype(np.float32)
     brow = colour * np.float32(rng.uniform(0.6, 1.3))
-    bearded = "beard" in ingredients and rng.random() < 0.3
-    number = int(rng.integers(skin.CANVASES)) if "skin" in ingredients else 0
+    bearded = rng.random() < 0.3 and "beard" in ingredients
+    number = int(rng.integers(skin.CANVASES)) * ("skin" in ingredients)
     return Person(
         neutral=neutral,
         covered=covered,
@@ -105,28 +107,33 @@ def _between(rng, colours) -> np.ndarray:
 
 def _worn(rng, ingredients) -> tuple[tuple[str, int], ...]:
     found = []
-    if "glasses" in ingredients and rng.random() < 0.24:
-        found.append("sunglasses" if rng.random() < 0.25 else "glasses")
-    if "hats" in ingredients and rng.random() < 0.2:
-        found.append("hat")
-    if "masks" in ingredients and rng.random() < 0.08:
-        found.append("mask")
-    return tuple((name, int(rng.integers(2**31))) for name in found)
+    if rng.random() < 0.24:
+        found.append(("glasses", "sunglasses" if rng.random() < 0.25 else "glasses"))
+    if rng.random() < 0.2:
+        found.append(("hats", "hat"))
+    if rng.random() < 0.08:
+        found.append(("masks", "mask"))
+    seeds = [int(rng.integers(2**31)) for _ in found]
+    worn = zip(found, seeds, strict=True)
+    return tuple((kind, seed) for (ingredient, kind), seed in worn if ingredient in ingredients)
 
 
 def shot(rng: np.random.Generator, head: heads.Head, ingredients: frozenset[str]) -> Shot:
     """What somebody does, drawn at random: most look roughly at the camera, some in full profile."""
-    if "profiles" in ingredients and rng.random() < 0.2:
+    if rng.random() < 0.2 and "profiles" in ingredients:
         yaw = rng.uniform(-np.radians(92), np.radians(92))
     else:
         yaw = np.clip(rng.normal(0, np.radians(26)), -1.3, 1.3)
     pitch = np.clip(rng.normal(0, np.radians(13)), -0.75, 0.75)
     roll = rng.normal(0, np.radians(14)) if rng.random() < 0.93 else rng.uniform(-np.radians(55), np.radians(55))
-    doing = expression(rng, head) if "expression" in ingredients else np.zeros(53, np.float32)
+    doing = expression(rng, head)
+    if "expression" not in ingredients:
+        doing = np.zeros(53, np.float32)
     held = []
-    if "front" in ingredients and rng.random() < 0.15:
+    if rng.random() < 0.15:
         held.append(("hand" if rng.random() < 0.65 else "thing", int(rng.integers(2**31))))
-    return Shot(doing, float(yaw), float(pitch), float(roll), float(yaw * rng.uniform(0, 0.9)), tuple(held))
+    body_yaw = float(yaw * rng.uniform(0, 0.9))
+    return Shot(doing, float(yaw), float(pitch), float(roll), body_yaw, tuple(held) if "front" in ingredients else ())
 
 
 def expression(rng: np.random.Generator, head: heads.Head) -> np.ndarray:
