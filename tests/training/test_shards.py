@@ -13,6 +13,7 @@ pytest.importorskip("numba", reason="training's extra is not installed: pip inst
 
 from synthetic_banks import bank
 
+from training.render import __main__ as command
 from training.render import scene, shards, sheet
 
 
@@ -37,6 +38,33 @@ def test_shards_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None
     before = written[0][0].stat().st_mtime_ns
     shards.write(tmp_path / "1", "scenes", sample, scene.packed, **wanted, jobs=1)
     assert written[0][0].stat().st_mtime_ns == before
+
+
+def test_a_shard_of_another_length_is_rendered_again(tmp_path: Path) -> None:
+    sample = partial(scene.scene, banks=bank(), size=64)
+    for count in (3, 5):  # 2 + 1, then 2 + 2 + 1
+        shards.write(tmp_path, "scenes", sample, scene.packed, seed=5, count=count, per_shard=2, jobs=1)
+        paths = sorted(tmp_path.iterdir())
+        assert sum(shards.length(path) for path in paths) == count
+        assert len(paths) == -(-count // 2)
+    assert shards.length(tmp_path / "scenes-00009.npz") == 0
+
+
+@pytest.mark.parametrize(("count", "length"), [(None, 500), (30_000, 500), (2000, 500), (100, 25), (3, 1)])
+def test_a_small_count_makes_several_shards(count: int | None, length: int) -> None:
+    assert command.shard_length(500, count) == length
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--without", "hair"], "--out"), (["--without", "wigs", "--out", "x"], "wigs")]
+)
+def test_the_command_says_what_it_cannot_do(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Path(__file__).parents[2] / "training" / "configs" / "landmarks.toml"
+    monkeypatch.setattr("sys.argv", ["render", str(config), *arguments])
+    with pytest.raises(SystemExit, match=message):
+        command.main()
 
 
 def test_a_sheet_shows_the_labels() -> None:

@@ -2,9 +2,6 @@
 
 import os
 
-for _library in (
-    "OMP",
-    "OPENBLAS",
-    "MKL",
-):  # before NumPy: threads halve the speed of several processes
+# before NumPy is imported: threads halve the speed of several processes
+for _library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")

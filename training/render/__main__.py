@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 
 from .. import assets
 from . import bank, face, scene, shards, sheet
 from .banks import load_banks
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 INGREDIENTS = {"faces": face.INGREDIENTS, "heads": face.INGREDIENTS, "scenes": scene.INGREDIENTS}
 
@@ -29,8 +25,10 @@ INGREDIENTS = {"faces": face.INGREDIENTS, "heads": face.INGREDIENTS, "scenes": s
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.render", description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
-    parser.add_argument("--count", type=int, help="so many samples instead of the config's")
-    parser.add_argument("--without", nargs="+", default=[], metavar="INGREDIENT", help="leave these out: an ablation")
+    parser.add_argument("--count", type=int, help="so many samples instead of the config's, in at least four shards")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="INGREDIENT", help="leave these out: an ablation; needs --out"
+    )
     parser.add_argument("--out", type=Path, help="a folder instead of the config's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -38,10 +36,12 @@ def main() -> None:
     )
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    wanted = tomllib.loads(given.config.read_text())["render"]
+    wanted = msgspec.toml.decode(given.config.read_bytes())["render"]
     known, without = INGREDIENTS[wanted["kind"]], frozenset(given.without)
     if unknown := without - known:
         sys.exit(f"no such ingredient: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    if without and not (given.out or given.sheet):
+        sys.exit("--without needs --out: the config's folder is for pictures with everything")
     try:
         sample = sampler(wanted, known - without, given.jobs)
     except FileNotFoundError as error:
@@ -57,9 +57,14 @@ def main() -> None:
         scene.packed if wanted["kind"] == "scenes" else shards.stacked,
         seed=wanted["seed"],
         count=given.count or wanted["count"],
-        per_shard=wanted["per_shard"],
+        per_shard=shard_length(wanted["per_shard"], given.count),
         jobs=given.jobs,
     )
+
+
+def shard_length(per_shard: int, count: int | None) -> int:
+    """Samples in a shard: the config's, fewer if `count` makes not four of them (the first is for validation)."""
+    return per_shard if count is None else min(per_shard, -(-count // 4))
 
 
 def sampler(wanted: dict[str, Any], ingredients: frozenset[str], jobs: int) -> shards.Sample:

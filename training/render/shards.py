@@ -3,6 +3,7 @@
 import multiprocessing
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -33,12 +34,14 @@ def write(
 ) -> None:
     """Writes NAME-00000.npz ... with `count` samples; sample i is drawn from numpy's generator of [seed, i].
 
-    So the samples are the same with any number of `jobs` (processes). OpenCV must not have used threads before: they
-    do not survive a fork.
+    So the samples are the same with any number of `jobs` (processes). A shard that holds another number of samples
+    than it shall (it was written for another `count`) is rendered again. OpenCV must not have used threads before:
+    they do not survive a fork.
     """
     cv2.setNumThreads(1)  # and several processes share the cores already
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [k for k in range(-(-count // per_shard)) if not path(folder, name, k).exists()]
+    wanted = [min(per_shard, count - first) for first in range(0, count, per_shard)]
+    missing = [k for k, many in enumerate(wanted) if length(path(folder, name, k)) != many]
     _shared.append((folder, name, sample, pack, seed, count, per_shard))
     began, done = time.monotonic(), 0
     try:
@@ -56,6 +59,16 @@ _shared: list[Any] = []  # what forked processes find: banks of pictures are too
 def path(folder: Path, name: str, number: int) -> Path:
     """Where shard `number` lies."""
     return folder / f"{name}-{number:05d}.npz"
+
+
+def length(shard: Path) -> int:
+    """How many samples a shard holds; 0 where there is none."""
+    if not shard.exists():
+        return 0
+    with zipfile.ZipFile(shard) as arrays, arrays.open("picture.npy") as file:
+        np.lib.format.read_magic(file)
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)  # the header alone: pictures are large
+    return int(shape[0])
 
 
 def _write(number: int) -> tuple[str, int]:
