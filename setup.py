@@ -55,11 +55,11 @@ setup(
         "train": [
             "torch>=2.4",
             "numba>=0.60",
-            "scipy>=1.11",
             "opencv-python>=4.8",
             "onnx>=1.15",
             "onnxruntime>=1.16",
             "tensorboard>=2.15",
+            "av>=12",  # training.clip
             "OpenEXR>=3.3",  # 3.3 is the first whose wheel reads channels as arrays
         ],
         "systemd": ["systemd-python>=235"],  # needs gcc, pkg-config, libsystemd-dev; without it see edgeface/service.py

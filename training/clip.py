@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -12,7 +11,9 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 
+import av
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +22,6 @@ from training.render import figure, video
 from training.render import light as lights
 from training.render.acting import CHANNELS, Actor, Keys
 from training.render.person import person
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 OUT = Path(__file__).parent.parent / "edgeface" / "demo"
 CONFIG = Path(__file__).parent / "clip.toml"
@@ -46,7 +42,7 @@ ABOUT = {
 
 def scene(folder: Path, config: Path) -> video.Scene:
     """The scene that a file says: see clip.toml."""
-    said = tomllib.loads(config.read_text())
+    said = msgspec.toml.decode(config.read_bytes())
     setting = said["scene"]
     lamp, number = setting["lamp"], setting["panorama"]
     key = lights.Lamp(
@@ -103,8 +99,6 @@ def _scene(config: Path) -> video.Scene:
 
 def encode(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int, quality: int) -> None:
     """Writes H.264 that plays anywhere: 4:2:0, BT.709, the index in front. `quality` is x264's rate factor."""
-    import av
-
     with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as film:
         stream = None
         for number, picture in enumerate(pictures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +113,10 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     config = read(chosen.config)
-    network = load(config, chosen.checkpoint or RUNS / chosen.config.stem / CHECKPOINT)
+    checkpoint = chosen.checkpoint or RUNS / chosen.config.stem / CHECKPOINT
+    if not checkpoint.exists():
+        sys.exit(f"no {checkpoint}: run python -m training.train {chosen.config}, or say --checkpoint")
+    network = load(config, checkpoint)
     about = {"author": "edgeface", "license": "Apache-2.0", **config["export"]}
     path = chosen.out / f"{about.pop('name')}.onnx"
     worst = export(network, path, about)

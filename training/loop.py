@@ -137,7 +137,10 @@ class Run:
                 distributed.broadcast_object_list(shards, 0)
             self.bank.add([path for path in shards[0] if not is_validation(path, settings.validation_every)])
             if not len(self.bank):
-                raise FileNotFoundError(f"all shards in {settings.data} are for validation: render more")
+                raise FileNotFoundError(
+                    f"all shards in {', '.join(settings.data)} are for validation, as every "
+                    f"{settings.validation_every}th from number 0 on is: render more"
+                )
         batches = Batches(self.task, self.bank, settings.batch, settings.seed, self.epoch, self.rank, self.world)
         batches.begin = self.position
         return batches

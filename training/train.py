@@ -12,23 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from training.loop import Run, Settings, train
 from training.tasks import make_task
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 RUNS = Path(__file__).parent / "runs"
 
 
 def read(path: Path) -> dict[str, Any]:
     """A config file as tables."""
-    with path.open("rb") as file:
-        return tomllib.load(file)
+    tables: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
+    return tables
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -60,7 +56,10 @@ def main() -> None:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    train(Run(make_task(config), settings, chosen.out or RUNS / chosen.config.stem, chosen.begin))
+    try:
+        train(Run(make_task(config), settings, chosen.out or RUNS / chosen.config.stem, chosen.begin))
+    except (FileNotFoundError, FloatingPointError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("numba", reason="numba is not installed: pip install numba")
+pytest.importorskip("numba", reason="training's extra is not installed: pip install -e .[train]")
+pytest.importorskip("av", reason="training's extra is not installed: pip install -e .[train]")
 
 from training import assets, clip
 from training.render import acting, figure, light, person, video
