@@ -18,16 +18,15 @@ from typing import Any
 import torch
 
 from edgeface.evaluate.labels import read_labels
-
-from . import assets
-from .export import export, load
-from .loop import CHECKPOINT, Run, Settings, train
-from .measure_landmarks import figures, first_points, of_network, points_boxes
-from .render import face, shards
-from .samples import Bank
-from .tables import heading, percent, row
-from .tasks import make_task
-from .train import RUNS, read
+from training import assets
+from training.export import export, load
+from training.loop import CHECKPOINT, Run, Settings, train
+from training.measure_landmarks import figures, first_points, of_network, points_boxes
+from training.render import face, shards
+from training.samples import Bank
+from training.tables import heading, percent, row
+from training.tasks import make_task
+from training.train import RUNS, read
 
 DATA = Path(__file__).parent / "data"
 # a row of the table -> what is left out

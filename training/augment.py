@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from edgeface.point_sets import flip_map
 
 SIDE = 80
-MIRROR_5 = [1, 0, 2, 4, 3]  # image-left eye becomes image-right, and so on
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ import av
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeface.values import U8
 from training import assets
 from training.render import figure, video
 from training.render import light as lights
@@ -82,13 +82,13 @@ def actor(
     return Actor(track_id, somebody, keys, dress, rise, tuple(blinks))
 
 
-def drawn(config: Path, numbers: Iterable[int], jobs: int) -> Iterator[tuple[NDArray[np.uint8], list[dict]]]:
+def drawn(config: Path, numbers: Iterable[int], jobs: int) -> Iterator[tuple[U8, list[dict]]]:
     """These frames of a scene with their truth, in the order of `numbers`."""
     with ProcessPoolExecutor(jobs, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(partial(_drawn, config), numbers)
 
 
-def _drawn(config: Path, number: int) -> tuple[NDArray[np.uint8], list[dict]]:
+def _drawn(config: Path, number: int) -> tuple[U8, list[dict]]:
     return video.frame(_scene(config), assets.folder(), number)
 
 
@@ -97,7 +97,7 @@ def _scene(config: Path) -> video.Scene:
     return scene(assets.folder(), config)
 
 
-def encode(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int, quality: int) -> None:
+def encode(path: Path, pictures: Iterable[U8], fps: int, quality: int) -> None:
     """Writes H.264 that plays anywhere: 4:2:0, BT.709, the index in front. `quality` is x264's rate factor."""
     with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as film:
         stream = None
@@ -139,7 +139,7 @@ def main() -> None:
     shown = scene(assets.folder(), given.config)
     faces: list[list[dict]] = []
 
-    def pictures() -> Iterator[NDArray[np.uint8]]:
+    def pictures() -> Iterator[U8]:
         for picture, truth in drawn(given.config, range(video.count(shown)), given.jobs):
             faces.append(truth)
             if len(faces) % 30 == 0:

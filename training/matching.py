@@ -8,10 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeface.values import F32, I64, Bool
 from training.networks.scrfd import STRIDES
-
-F32 = NDArray[np.float32]
-I64 = NDArray[np.int64]
 
 SIDES = (24, 88, 320)  # pixels: the side of the one square anchor of a cell, by stride
 CANDIDATES = 9  # cells a level (ATSS's k)
@@ -72,7 +70,7 @@ def atss(xyxy: F32, anchors: Grid, candidates: int = CANDIDATES) -> I64:
     return owner
 
 
-def ignored(xyxy: F32, anchors: Grid) -> NDArray[np.bool_]:
+def ignored(xyxy: F32, anchors: Grid) -> Bool:
     """Anchors [m] whose centre lies in one of the boxes [n, 4]: neither face nor background."""
     x, y = anchors.centre[:, None, 0], anchors.centre[:, None, 1]
     return ((x >= xyxy[:, 0]) & (x <= xyxy[:, 2]) & (y >= xyxy[:, 1]) & (y <= xyxy[:, 3])).any(1)

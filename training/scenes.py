@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augment import MIRROR_5
-
+MIRRORED_KEYPOINTS = [1, 0, 2, 4, 3]  # the image-left eye becomes the image-right one, and so on
 Scene = dict[str, NDArray]  # picture u8 [h, w], xyxy [n, 4], keypoints [n, 5, 2], ignore [n]
 
 
@@ -56,7 +55,7 @@ def window(scene: Scene, corner: tuple[int, int], side: int, size: int) -> Scene
 def mirrored(scene: Scene) -> Scene:
     """Left for right: points, too."""
     width = scene["picture"].shape[1]
-    xyxy, keypoints = scene["xyxy"], scene["keypoints"][:, MIRROR_5].copy()
+    xyxy, keypoints = scene["xyxy"], scene["keypoints"][:, MIRRORED_KEYPOINTS].copy()
     keypoints[..., 0] = width - keypoints[..., 0]
     return {
         "picture": np.ascontiguousarray(scene["picture"][:, ::-1]),

@@ -6,13 +6,14 @@ import numpy as np
 
 from training.render import banks, body
 from training.render.background import lookalike_bank
+from training.render.bank import BACK, FACE
 
 WHOLE = 64  # pixels of a head's patch
 BOX = np.array([16, 12, 48, 52], np.float32)
 POINTS = np.array([[24, 26], [40, 26], [30, 34], [26, 44], [37, 44]], np.float32)
 
 
-def heads(many: int = 4, kind: int = banks.FACE) -> banks.Heads:
+def heads(many: int = 4, kind: int = FACE) -> banks.Heads:
     """White ellipses that fill their boxes exactly."""
     alpha = np.zeros((many, WHOLE, WHOLE), np.uint8)
     y, x = np.mgrid[:WHOLE, :WHOLE] + 0.5
@@ -25,7 +26,7 @@ def heads(many: int = 4, kind: int = banks.FACE) -> banks.Heads:
         np.tile(BOX, (many, 1)),
         np.tile(POINTS, (many, 1, 1)),
         np.full(many, kind, np.uint8),
-        np.tile(np.array([180.0 if kind == banks.BACK else 20, 5, -3], np.float32), (many, 1)),
+        np.tile(np.array([180.0 if kind == BACK else 20, 5, -3], np.float32), (many, 1)),
         np.full(many, 0.4, np.float32),
     )
 
@@ -45,5 +46,5 @@ def bodies() -> body.Bodies:
     )
 
 
-def bank(kind: int = banks.FACE) -> banks.Banks:
+def bank(kind: int = FACE) -> banks.Banks:
     return banks.Banks(heads(kind=kind), bodies(), lookalike_bank(0, 12, 32), [])

@@ -12,14 +12,14 @@ pytest.importorskip("numba", reason="Numba is not installed")
 
 from synthetic_banks import POINTS, WHOLE, heads  # noqa: E402
 
-from training.render import banks, body  # noqa: E402
+from training.render import bank, banks, body  # noqa: E402
 
 
 def test_heads_cut_by_their_patch_and_half_turned_backs_are_left_out() -> None:
     good = heads(5)
     alpha, kind, pose, xyxy = good.alpha.copy(), good.kind.copy(), good.pose.copy(), good.xyxy.copy()
     alpha[1, 0, 30] = alpha[2, 40, 0] = 255
-    kind[3], pose[3, 0] = banks.BACK, 100
+    kind[3], pose[3, 0] = bank.BACK, 100
     xyxy[4, 3] = 63
     pose[:, 1] = np.arange(5)
     kept = banks.heads_of(good.luma, alpha, xyxy, good.keypoints, kind, pose, good.skin)

@@ -175,7 +175,7 @@ def test_what_the_head_itself_hides_is_not_seen(head, yaw):
 
 
 def test_skin_has_all_tones_and_a_canvas_repeats():
-    tones = np.array([skin.tone(d) for d in np.linspace(0, 1, 9)])
+    tones = np.array([skin.albedo(d) for d in np.linspace(0, 1, 9)])
     assert (np.diff(tones, axis=0) < 0).all() and tones[0].min() > 0.3 and tones[-1].max() < 0.1
     one = skin.canvas(FOLDER, 3, True)
     skin.canvas.cache_clear()

@@ -14,6 +14,7 @@ from synthetic_banks import POINTS, WHOLE, bank, bodies, heads  # noqa: E402
 
 from training.render import banks, camera, negatives, scene  # noqa: E402
 from training.render.background import lookalike_bank  # noqa: E402
+from training.render.bank import BACK  # noqa: E402
 from training.render.canvas import Canvas  # noqa: E402
 
 BARE = frozenset({"overlap"})  # people and nothing else, a perfect camera
@@ -21,7 +22,9 @@ BARE = frozenset({"overlap"})  # people and nothing else, a perfect camera
 
 def black(monkeypatch: pytest.MonkeyPatch, sizes: list[float]) -> None:
     """Scenes of faces of these sizes on black."""
-    monkeypatch.setattr(scene, "background", lambda rng, views, h, w, what, photos: np.zeros((h, w), np.float32))
+    monkeypatch.setattr(
+        scene.background, "background", lambda rng, views, h, w, what, photos: np.zeros((h, w), np.float32)
+    )
     monkeypatch.setattr(scene, "_sizes", lambda rng, size: np.array(sizes))
 
 
@@ -125,7 +128,7 @@ def test_a_hidden_face_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_backs_of_heads_are_no_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     black(monkeypatch, [40.0])
-    made = scene.scene(np.random.default_rng(0), bank(banks.BACK), 128, BARE | {"backs"})
+    made = scene.scene(np.random.default_rng(0), bank(BACK), 128, BARE | {"backs"})
     assert len(made.xyxy) == 0 and made.picture.max() > 0
 
 

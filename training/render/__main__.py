@@ -15,9 +15,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from .. import assets
-from . import bank, face, scene, shards, sheet
-from .banks import load_banks
+from training import assets
+from training.render import bank, face, scene, shards, sheet
+from training.render.banks import load_banks
 
 INGREDIENTS = {"faces": face.INGREDIENTS, "heads": face.INGREDIENTS, "scenes": scene.INGREDIENTS}
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import head as heads
-from .figure import Dress
-from .patches import F32
-from .person import Person, Shot, look
+from edgeface.values import F32
+from training.render import head as heads
+from training.render.figure import Dress
+from training.render.person import Person, Shot, look
 
 # what is keyed, and its value where nothing is
 CHANNELS = {

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeface.values import F32, U8
+from training.render.light import LUMA
 from training.render.lookalikes import LOOKALIKES
-from training.render.patches import F32, Patch, between, coordinates, lit, noise, paste
+from training.render.patches import DISPLAY_GAMMA, Patch, between, coordinates, lit, noise, paste
 
-_DISPLAY_GAMMA = 2.2
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+INGREDIENTS = frozenset({"hdri", "photos", "collage", "clutter"})
 _HELD_OUT = (6, 5)  # panorama number % 6 == 5
 PANORAMA_NAMES = (
     *("apartment", "bridge", "city", "dawn", "esplanade", "forest", "hall", "lab", "lobby"),
@@ -38,7 +38,7 @@ def panoramas(hdri: Mapping[str, F32], *, held_out: bool = False) -> list[Panora
     found = []
     for number, name in enumerate(PANORAMA_NAMES):
         if str(number) in hdri and (number % _HELD_OUT[0] == _HELD_OUT[1]) == held_out:
-            luma = np.clip(np.nan_to_num(np.asarray(hdri[str(number)], np.float32)) @ _LUMA, 0, None)
+            luma = np.clip(np.nan_to_num(np.asarray(hdri[str(number)], np.float32)) @ LUMA, 0, None)
             found.append(Panorama(name, luma / max(1e-6, float(np.percentile(luma, 80)))))
     return found
 
@@ -60,15 +60,15 @@ def view(panorama: Panorama, rng: np.random.Generator, height: int, width: int) 
     v = cv2.resize(((latitude / np.pi + 0.5) * rows).astype(np.float32), (width, height))
     seen = cv2.remap(panorama.luma, u, np.clip(v, 0, rows - 1), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     gain = rng.uniform(0.15, 0.5) * np.exp(rng.normal(0, 0.4)) / max(0.25, float(np.median(seen)))
-    return np.asarray(cv2.pow(np.clip(seen * np.float32(gain), 0, 1), 1 / _DISPLAY_GAMMA), np.float32)
+    return np.asarray(cv2.pow(np.clip(seen * np.float32(gain), 0, 1), 1 / DISPLAY_GAMMA), np.float32)
 
 
-def photographs(stored: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+def photographs(stored: Mapping[str, U8]) -> list[U8]:
     """The pictures of photos.npz, luma [h, w]: nobody is to be seen in them."""
     return [np.asarray(stored[name], np.uint8) for name in sorted(stored)]
 
 
-def clipping(picture: NDArray[np.uint8], rng: np.random.Generator, height: int, width: int) -> F32:
+def clipping(picture: U8, rng: np.random.Generator, height: int, width: int) -> F32:
     """A part of a photograph, of any size, turned by right angles, with another contrast."""
     side = int(between(rng, 60, min(picture.shape)))
     top, left = (int(rng.integers(0, room - side + 1)) for room in picture.shape)
@@ -95,12 +95,12 @@ def background(
     height: int,
     width: int,
     ingredients: frozenset[str],
-    photos: Sequence[NDArray[np.uint8]] = (),
+    photos: Sequence[U8] = (),
 ) -> F32:
     """A background [height, width]: a view, a photograph or paint; mirrored, given detail, joined with a second one.
 
-    Ingredients: "hdri" (views of panoramas), "photos" (parts of them; without both all is painted), "collage",
-    "clutter" (shapes on it).
+    INGREDIENTS: "hdri" (views of panoramas), "photos" (parts of them; without both all is painted), "collage",
+    "clutter" (shapes on it); others of the names are ignored.
     """
     if "photos" in ingredients and photos and rng.random() < 0.35:
         picture = clipping(photos[rng.integers(len(photos))], rng, height, width)

@@ -7,15 +7,14 @@ import cv2
 import numpy as np
 
 from edgeface.point_sets import five_points
-
-from . import draw
-from . import head as heads
-from . import light as lights
-from .face import INGREDIENTS, tone
-from .person import person, shot
+from training.render import draw
+from training.render import head as heads
+from training.render import light as lights
+from training.render.face import INGREDIENTS
+from training.render.person import person, shot
 
 SIZE = 288  # pixels across, the head in the middle
-BACK, FACE, PROFILE = 0, 1, 2
+BACK, FACE, PROFILE = 0, 1, 2  # kinds of heads
 PROFILE_DEG = 60.0  # beyond: a profile
 LEAST_SEEN = 0.25  # share of the points that what is held leaves to see
 
@@ -62,7 +61,7 @@ def render(rng: np.random.Generator, folder: Path, ingredients: frozenset[str] =
     if doing.held and not turned_away and draw.visible(seen, points)[:68].mean() < LEAST_SEEN:
         posed = draw.pose(head, somebody, replace(doing, held=()))  # a face behind a book is nobody's to find
         seen = draw.picture(for_shade, head, somebody, posed, view, light, (SIZE, SIZE), infrared=infrared)
-    display = tone(seen.rgb, for_shade) @ lights.LUMA
+    display = lights.displayed(for_shade, seen.rgb)
     return HeadLayer(
         picture=np.clip(display * 255 + 0.5, 0, 255).astype(np.uint8),
         alpha=(cv2.GaussianBlur(seen.alpha, (0, 0), 0.6) * seen.alpha * 255).astype(np.uint8),

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeface.values import F32, U8
 from training.render.background import Panorama, lookalike_bank, panoramas, photographs
+from training.render.bank import BACK
 from training.render.body import Bodies, body_bank
-from training.render.patches import F32, bled
-
-U8 = NDArray[np.uint8]
-BACK, FACE, PROFILE = 0, 1, 2  # kinds of heads
+from training.render.patches import bled
 
 LEAST_AWAY = 135.0  # degrees of yaw from which a head turned away shows nothing of its face
 

@@ -6,20 +6,17 @@ Units are the head's: x to the picture's right, y up, z towards the viewer, a fa
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeface.values import F32, U8, Bool
 from training.render import raster
 from training.render.cloth import cloth
-from training.render.patches import F32, between, bled, noise
-
-I32 = NDArray[np.int32]
-U8 = NDArray[np.uint8]
+from training.render.head import rotation
+from training.render.mesh import I32
+from training.render.patches import DISPLAY_GAMMA, between, bled, noise
 
 UPPER, TORSO, HAND = 0, 1, 2  # what a patch shows: what stands below a head; a close torso; a close hand or arm
 _TORSO_PART, _ARM_PART, _HAND_PART = 0.0, 1.0, 2.0
@@ -41,7 +38,6 @@ _PROFILE = np.array(
         (-90, 17.0, 10.6, 0),
     ]
 )
-_GAMMA = 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +160,6 @@ def build(rng: np.random.Generator) -> tuple[F32, I32, F32, F32]:
     )
 
 
-def _turn(yaw: float, pitch: float, roll: float) -> F32:
-    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
-
-
 def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, float, float, float, bool]:
     """One patch: luma, alpha [size, size], kind, neck [2], scale, skin albedo, bare luma, from behind."""
     kind = int(rng.choice([UPPER, TORSO, HAND], p=[0.55, 0.22, 0.23]))
@@ -179,7 +167,7 @@ def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, flo
     behind = bool(rng.random() < (0.2, 0.15, 0.0)[kind])
     yaw = rng.normal(np.pi if behind else 0, 0.45 if kind == UPPER else 0.8)
     free = kind == HAND or (kind == TORSO and rng.random() < 0.3)
-    turn = _turn(
+    turn = rotation(
         yaw, rng.normal(0, 0.12 if kind == UPPER else 0.35), rng.uniform(-np.pi, np.pi) if free else rng.normal(0, 0.08)
     )
     drawn = 2 * size  # two samples a pixel each way
@@ -215,7 +203,7 @@ def render(rng: np.random.Generator, size: int) -> tuple[F32, F32, int, F32, flo
 
 
 def _shaded(
-    rng: np.random.Generator, attributes: F32, depth: F32, mask: NDArray[np.bool_], skin: float, kind: int
+    rng: np.random.Generator, attributes: F32, depth: F32, mask: Bool, skin: float, kind: int
 ) -> tuple[F32, float]:
     """Display values of the rasterised body: cloth where it is worn, skin elsewhere, lit; and bare skin's mean."""
     size = mask.shape[0]
@@ -251,7 +239,7 @@ def _shaded(
     near = np.where(mask, depth, np.max(depth[mask], initial=0)).astype(np.float32)
     hollow = np.clip((near - cv2.GaussianBlur(near, (0, 0), size * 0.02)) * 0.08, 0, 0.45)
     linear = albedo * np.maximum(light, 0.03) * (1 - hollow) * rng.uniform(0.8, 1.3)
-    seen = (np.clip(linear, 0, 1) ** (1 / _GAMMA)).astype(np.float32)
+    seen = (np.clip(linear, 0, 1) ** (1 / DISPLAY_GAMMA)).astype(np.float32)
     bare_skin = seen[mask & ~covered]
     return seen, float(bare_skin.mean()) if len(bare_skin) else 0.5
 
@@ -264,11 +252,3 @@ def body_bank(seed: int, many: int, size: int = 192) -> Bodies:
     kind, behind = (np.array([body[k] for body in made], np.uint8) for k in (2, 7))
     neck, scale, skin, flesh = (np.array([body[k] for body in made], np.float32) for k in (3, 4, 5, 6))
     return Bodies(luma, alpha, kind, neck, scale, skin, flesh, behind)
-
-
-if __name__ == "__main__":  # a look: python -m training.render.body OUT.png
-    look = body_bank(0, 48, 160)
-    tiles = np.where(look.alpha > 0, look.luma * (look.alpha / 255) + 110 * (1 - look.alpha / 255), 110).astype(
-        np.uint8
-    )
-    cv2.imwrite(str(Path(sys.argv[1])), np.vstack([np.hstack(list(tiles[row : row + 12])) for row in range(0, 48, 12)]))

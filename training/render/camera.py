@@ -11,13 +11,11 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
+from edgeface.values import F32, U8
+from training.render.patches import DISPLAY_GAMMA
+
 Effect = Callable[[F32, np.random.Generator], F32]
-
-_DISPLAY_GAMMA = 2.2
 
 
 def degrade(picture: F32, rng: np.random.Generator, ingredients: frozenset[str]) -> U8:
@@ -119,11 +117,11 @@ def over_exposure(picture: F32, rng: np.random.Generator) -> F32:
 def low_light(picture: F32, rng: np.random.Generator) -> F32:
     """Few photons, amplified: shot noise (variance = signal) and read noise in linear light, then often smoothed."""
     photons = float(np.exp(rng.uniform(np.log(30), np.log(400))))  # at white
-    linear = cv2.pow(np.clip(picture, 0, 1), _DISPLAY_GAMMA) * np.float32(photons)
+    linear = cv2.pow(np.clip(picture, 0, 1), DISPLAY_GAMMA) * np.float32(photons)
     deviation = np.sqrt(linear + np.float32(rng.uniform(0.5, 3) ** 2))
     noisy = linear + deviation * rng.standard_normal(linear.shape, dtype=np.float32)
     gain = rng.uniform(0.15, 1.0) / photons
-    seen = np.asarray(cv2.pow(np.clip(noisy * np.float32(gain), 0, 1), 1 / _DISPLAY_GAMMA), np.float32)
+    seen = np.asarray(cv2.pow(np.clip(noisy * np.float32(gain), 0, 1), 1 / DISPLAY_GAMMA), np.float32)
     if rng.random() < 0.4:  # the camera's own denoiser
         seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), rng.uniform(0.5, 1.2)), np.float32)
     return seen

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.render.patches import F32, Patch, between, paste, scaled
+from edgeface.values import F32, I64, U8
+from training.render.patches import Patch, between, paste, scaled
 
 I16 = NDArray[np.int16]
-U8 = NDArray[np.uint8]
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Canvas:
             self.owner[rows, columns][part] = number + 1
         return int(face.sum())
 
-    def seen(self, many: int) -> NDArray[np.int64]:
+    def seen(self, many: int) -> I64:
         """How many pixels of each of `many` faces are seen [many]."""
         return np.bincount(self.owner.ravel(), minlength=many + 1)[1 : many + 1]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.render.patches import F32, noise
+from edgeface.values import F32
+from training.render.patches import noise
 
 
 def cloth(rng: np.random.Generator, size: int) -> F32:

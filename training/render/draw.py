@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from . import hair as hairs
-from . import head as heads
-from . import light as lights
-from . import markup, outfit, raster, shade
-from .head import rotation
-from .mesh import Mesh
-from .patches import noise
-from .person import Person, Shot
-from .surfaces import HAIR, WORN, gathered
+from training.render import hair as hairs
+from training.render import head as heads
+from training.render import light as lights
+from training.render import markup, outfit, raster, shade
+from training.render.head import rotation
+from training.render.mesh import Mesh
+from training.render.patches import noise
+from training.render.person import Person, Shot
+from training.render.surfaces import HAIR, WORN, gathered
 
 PIVOT = np.float32([0, -6.5, -1.5])  # where the head turns on the neck
 CENTRE = np.float32([0, 1, 3])  # what a camera is aimed at
@@ -177,7 +177,7 @@ def picture(
         texture_at=shade.hair_texture(person, parts, index, weights, material),
     )
     if infrared:
-        albedo = shade.infrared(rng, albedo, material)
+        albedo = shade.infrared_albedo(rng, albedo, material)
     bumps = noise(rng, *size, 16, 4 * BUMPS, 0.3) * np.float32(rng.uniform(0, 0.05))
     normal[..., 0] += cv2.Sobel(bumps, cv2.CV_32F, 1, 0)
     normal[..., 1] += cv2.Sobel(bumps, cv2.CV_32F, 0, 1)

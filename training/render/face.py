@@ -7,19 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import background, camera, draw, outfit
-from . import head as heads
-from . import light as lights
-from .person import person, shot
+from training.render import background, camera, draw, outfit
+from training.render import head as heads
+from training.render import light as lights
+from training.render.person import person, shot
 
 CROP = 80  # pixels of the network's crop
 MARGIN = 8  # more on each side, so that augmentation can turn and shift it
 FRAME = 1.2  # the crop's side over the longer side of the face's box: crop_scale of the card
 SUPERSAMPLING = 2
-BACKGROUND = frozenset({"hdri", "clutter", "collage"})
 INGREDIENTS = (
     camera.INGREDIENTS
-    | BACKGROUND
+    | background.INGREDIENTS - {"photos"}
     | frozenset(
         [
             "identity",
@@ -76,8 +75,8 @@ def render(
     visible = draw.visible(seen, points)
     behind = np.full((big, big), 0.5, np.float32)
     if "background" in ingredients:
-        behind = background.background(for_background, views(folder), big, big, BACKGROUND & ingredients)
-    whole = (tone(seen.rgb, for_shade) @ lights.LUMA) * seen.alpha + behind * (1 - seen.alpha)
+        behind = background.background(for_background, views(folder), big, big, ingredients)
+    whole = lights.displayed(for_shade, seen.rgb) * seen.alpha + behind * (1 - seen.alpha)
     if for_front.random() < 0.07 and "front" in ingredients:
         whole, covered = outfit.patch(for_front, whole)
         x, y = np.clip(points[:, :2].astype(int), 0, big - 1).T
@@ -110,8 +109,3 @@ def framed(rng, head, posed, size: int, distance: float) -> draw.View:
 def views(folder: Path) -> tuple[background.Panorama, ...]:
     """The panoramas that training may see behind a face."""
     return tuple(background.panoramas(np.load(folder / "hdri.npz")))
-
-
-def tone(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Display values of linear light, at an exposure of the camera's choosing."""
-    return np.clip(rgb * np.float32(rng.uniform(0.8, 1.3)), 0, 1.4) ** np.float32(1 / 2.2)

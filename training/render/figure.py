@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import body as bodies
-from . import light as lights
-from . import mesh, raster
-from .body import I32
-from .patches import F32
-from .person import Person
+from edgeface.values import F32
+from training.render import body as bodies
+from training.render import light as lights
+from training.render import mesh, raster
+from training.render.mesh import I32
+from training.render.person import Person
 
 NECK = -13.0  # head units: below it the head model ends and the body begins
 COLLAR = -10.9  # where cloth begins

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .raster import vertex_normals
+from training.render.raster import vertex_normals
 
 
 @dataclass(frozen=True, slots=True)

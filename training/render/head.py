@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeface import head_pose, point_sets
-
-from . import markup
-from .raster import vertex_normals
+from training.render import markup
+from training.render.raster import vertex_normals
 
 # materials of the model
 FACE, BACK, GUMS, TEETH, LEFT_EYE, RIGHT_EYE, LASHES = 0, 1, 2, 3, 4, 6, 11

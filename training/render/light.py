@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .raster import FAR, draw
+from edgeface.values import F32
+from training.render.patches import DISPLAY_GAMMA
+from training.render.raster import FAR, draw
 
 TURNS = 16  # a panorama lights a face from one of so many directions
 LUMA = np.float32([0.299, 0.587, 0.114])
@@ -26,6 +28,15 @@ class Lamp:
 class Light:
     ambient: np.ndarray  # f32 [9, 3] spherical harmonics of the light that falls on a white surface
     lamps: tuple[Lamp, ...]
+
+
+def displayed(rng: np.random.Generator, rgb: F32) -> F32:
+    """Luma f32 [h, w] of display values, of linear light `rgb` f32 [h, w, 3], at an exposure of the camera's choosing.
+
+    The luma of what a camera delivers is made of its display values: these are weighed, not the light.
+    """
+    shown = np.clip(rgb * np.float32(rng.uniform(0.8, 1.3)), 0, 1.4) ** np.float32(1 / DISPLAY_GAMMA)
+    return shown @ LUMA
 
 
 def harmonics(n: np.ndarray) -> np.ndarray:

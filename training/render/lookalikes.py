@@ -11,7 +11,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from training.render.patches import F32, Patch, coordinates, cover, dome, ellipse, lit, noise
+from edgeface.values import F32
+from training.render.patches import Patch, coordinates, cover, dome, ellipse, lit, noise
 
 
 def _skin(rng: np.random.Generator, size: int) -> F32:

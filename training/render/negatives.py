@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.render.banks import BACK, Banks
+from edgeface.values import F32, U8
+from training.render.bank import BACK
+from training.render.banks import Banks
 from training.render.body import HAND
 from training.render.canvas import Canvas, patch_of, rounded_off, tone_of, toned, turned
-from training.render.patches import F32
-
-U8 = NDArray[np.uint8]
 
 
 def occluder(canvas: Canvas, rng: np.random.Generator, banks: Banks, xyxy: F32) -> None:

@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 
-from . import head as heads
-from .paint import fixed
-from .patches import noise
+from training.render import hands, headwear, props, wear
+from training.render import head as heads
+from training.render.paint import fixed
+from training.render.patches import noise
 
 KINDS = ("glasses", "sunglasses", "hat", "mask", "hand", "thing")
 
@@ -15,8 +16,6 @@ def make(kind: str, seed: int, head: heads.Head, vertices: np.ndarray, points: n
 
     `skin` f32 [3] is the albedo of the hand. The same `seed` makes the same thing, fitted to the head anew.
     """
-    from . import hands, headwear, props, wear
-
     rng, marks = np.random.default_rng(seed), points[:68]
     if kind in ("glasses", "sunglasses"):
         return getattr(wear, kind)(rng, marks, float(np.ptp(vertices[head.box, 0])))

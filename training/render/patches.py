@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
+from edgeface.values import F32, U8
+
 Patch = tuple[F32, F32]  # luma and alpha [h, w], both 0..1; luma is not multiplied by alpha
 
-_DISPLAY_GAMMA = 2.2
+DISPLAY_GAMMA = 2.2  # display values are linear light to the power of 1 / 2.2
 _SOLID = 250  # alpha from which a pixel shows nothing of what was behind it
 
 
@@ -111,4 +110,4 @@ def lit(rng: np.random.Generator, relief: F32, albedo: F32, gloss: float = 0.0) 
         shine += facing**12
     hollow = np.clip(cv2.GaussianBlur(smooth, (0, 0), size / 25) - smooth, 0, 0.3)
     linear = albedo * np.clip(light, 0.03, None) * (1 - hollow * np.float32(2)) + np.float32(gloss) * shine
-    return np.clip(linear, 0, 1) ** np.float32(1 / _DISPLAY_GAMMA)
+    return np.clip(linear, 0, 1) ** np.float32(1 / DISPLAY_GAMMA)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import hair as hairs
-from . import head as heads
-from . import skin
+from training.render import hair as hairs
+from training.render import head as heads
+from training.render import skin
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) 
     covered, growth = hairs.scalp(rng, head.base, head.height_over_hairline)
     depth = rng.random()
     albedo = (
-        skin.tone(depth) * np.float32(np.exp(rng.normal(0, 0.12))) * np.exp(rng.normal(0, 0.04, 3)).astype(np.float32)
+        skin.albedo(depth) * np.float32(np.exp(rng.normal(0, 0.12))) * np.exp(rng.normal(0, 0.04, 3)).astype(np.float32)
     )
     style = vertices = None
     if not bald and rng.random() < 0.62:

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.render import camera
-from training.render.background import background
-from training.render.banks import BACK, Banks
+from edgeface.values import F32, F64, U8
+from training.render import background, camera
+from training.render.bank import BACK
+from training.render.banks import Banks
 from training.render.body import UPPER
 from training.render.canvas import Canvas, patch_of, tone_of, toned
 from training.render.negatives import negative, occluder
-from training.render.patches import F32, between
-
-U8 = NDArray[np.uint8]
+from training.render.patches import between
+from training.scenes import MIRRORED_KEYPOINTS
 
 SIZE = 384  # pixels, square
 SMALLEST = 8.0  # pixels: smaller faces are ignored
@@ -29,14 +29,13 @@ FACE_UNITS = 16.8  # hairline to chin, in the bodies' units
 
 # how many people there are and how large, and how often
 CLASSES = (("empty", 0.25), ("crowd", 0.20), ("few", 0.33), ("large", 0.22))
-CONTENT = frozenset(
-    {"hdri", "photos", "collage", "clutter", "bokeh"}  # behind people
+CONTENT = (
+    background.INGREDIENTS
+    | {"bokeh"}  # behind people
     | {"bodies", "backs", "lookalikes", "headless", "parts"}  # people's rest, and what is no face
     | {"occluders", "overlap", "tone"}
 )
 INGREDIENTS = CONTENT | camera.INGREDIENTS
-
-_MIRRORED_KEYPOINTS = [1, 0, 2, 4, 3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,8 @@ def scene(
     layout, behind, people, lens = (np.random.default_rng(seed) for seed in seeds)
     sizes = _sizes(layout, size) if faces else np.zeros(0)
     canvas = Canvas(
-        background(behind, banks.views, size, size, ingredients, banks.photos), np.zeros((size, size), np.int16)
+        background.background(behind, banks.views, size, size, ingredients, banks.photos),
+        np.zeros((size, size), np.int16),
     )
     if "bokeh" in ingredients and behind.random() < 0.2:
         canvas.picture = np.asarray(cv2.GaussianBlur(canvas.picture, (0, 0), between(behind, 1, 8)), np.float32)
@@ -139,7 +139,7 @@ def flat(picture: U8, xyxy: F32) -> U8:
     return found
 
 
-def _above_neck(alpha: F32, xyxy: NDArray[np.float64], neck: NDArray[np.float64]) -> F32:
+def _above_neck(alpha: F32, xyxy: F64, neck: F64) -> F32:
     """The head alone: what lies below its chin fades out, shoulders at once."""
     wide, tall = xyxy[2:] - xyxy[:2]
     below = np.arange(alpha.shape[0], dtype=np.float32)[:, None] + 0.5 - xyxy[3]
@@ -149,7 +149,7 @@ def _above_neck(alpha: F32, xyxy: NDArray[np.float64], neck: NDArray[np.float64]
     return (alpha * kept * np.maximum(inside, below < 0.02 * tall)).astype(np.float32)
 
 
-def _sizes(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _sizes(rng: np.random.Generator, size: int) -> F64:
     """The faces' sizes (root of the area, pixels) of a scene of a class drawn by chance."""
     kind = str(rng.choice([name for name, _ in CLASSES], p=[share for _, share in CLASSES]))
     if kind == "empty":
@@ -165,7 +165,7 @@ def _sizes(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     return np.concatenate([[rng.uniform(0.4, 0.95) * size], small])
 
 
-def _order(rng: np.random.Generator, sizes: NDArray[np.float64], size: int) -> list[tuple[float, bool]]:
+def _order(rng: np.random.Generator, sizes: F64, size: int) -> list[tuple[float, bool]]:
     """Size and whether it is a person, from far to near; what is no face is mostly behind faces."""
     most, many = (0.35 * size, int(rng.integers(0, 5))) if len(sizes) else (0.7 * size, int(rng.integers(2, 11)))
     others = np.exp(rng.uniform(np.log(14), np.log(most), many))
@@ -200,7 +200,7 @@ def _person(
     )
     if mirror:
         box = np.array([whole - box[2], box[1], whole - box[0], box[3]])
-        points = (points * (-1, 1) + (whole, 0))[_MIRRORED_KEYPOINTS]
+        points = (points * (-1, 1) + (whole, 0))[MIRRORED_KEYPOINTS]
         neck, pose = neck * (-1, 1) + (whole, 0), pose * np.array([-1, 1, -1], np.float32)
     box, points, neck = box * scale, points * scale, neck * scale
     left, top, placed = 0, 0, box

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 
-from . import head as heads
-from . import light as lights
-from . import skin
-from .patches import noise
-from .surfaces import HAIR
+from training.render import head as heads
+from training.render import light as lights
+from training.render import skin
+from training.render.patches import noise
+from training.render.surfaces import HAIR
 
 
 def hair_texture(person, parts, index, weights, material):
@@ -66,7 +66,7 @@ def _eye(person, from_centre) -> np.ndarray:
     return found * np.clip(1 - (to[:, 1:2] - 0.05) * 1.2, 0.35, 1)
 
 
-def infrared(rng, albedo, material) -> np.ndarray:
+def infrared_albedo(rng, albedo, material) -> np.ndarray:
     """Albedo in near infrared: all skin is bright and smooth, hair and cloth unlike what the eye sees."""
     grey = albedo @ lights.LUMA
     on_skin = np.isin(material, heads.SKIN)

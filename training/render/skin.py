@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import head as heads
-from .paint import fixed, smooth_curve
-from .patches import noise
+from training.render import head as heads
+from training.render.paint import fixed, smooth_curve
+from training.render.patches import noise
 
 SCALE = 20  # canvas pixels in a head unit
 LEFT, TOP, WIDTH, HEIGHT = -10, 13, 20 * SCALE, 25 * SCALE
@@ -21,7 +21,7 @@ TONES = np.float32(
 SHADE, RED, BROW, BEARD = 0, 1, 2, 3
 
 
-def tone(depth: float) -> np.ndarray:
+def albedo(depth: float) -> np.ndarray:
     """Skin's albedo f32 [3], `depth` 0 the lightest to 1 the darkest."""
     at = depth * (len(TONES) - 1)
     return np.float32([np.exp(np.interp(at, range(len(TONES)), np.log(TONES[:, k]))) for k in range(3)])

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import head as heads
-from . import raster
-from .mesh import Mesh
-from .person import Person
+from training.render import head as heads
+from training.render import raster
+from training.render.mesh import Mesh
+from training.render.person import Person
 
 HAIR, WORN = 90, 91  # materials of what is not the head model's
 

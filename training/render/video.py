@@ -13,17 +13,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeface.point_sets import five_points
-
-from . import acting, draw, figure, raster
-from . import head as heads
-from . import light as lights
-from .acting import Actor, Keys
-from .body import I32
-from .patches import F32
-from .person import Person, Shot
+from edgeface.values import F32, U8
+from training.render import acting, draw, figure, raster
+from training.render import head as heads
+from training.render import light as lights
+from training.render.acting import Actor, Keys
+from training.render.mesh import I32
+from training.render.person import Person, Shot
 
 FACE_HEIGHT = 16.8  # head units, hairline to chin
 NEARER = 1.13  # what is nearer than the head's middle is larger
@@ -69,7 +67,7 @@ class Layer:
     truth: dict
 
 
-def frames(scene: Scene, folder: Path) -> Iterator[tuple[NDArray[np.uint8], list[dict]]]:
+def frames(scene: Scene, folder: Path) -> Iterator[tuple[U8, list[dict]]]:
     """All of a scene's frames [h, w, 3] red, green, blue, each with its truth."""
     for number in range(count(scene)):
         yield frame(scene, folder, number)
@@ -79,7 +77,7 @@ def count(scene: Scene) -> int:
     return round(scene.seconds * scene.fps)
 
 
-def frame(scene: Scene, folder: Path, number: int) -> tuple[NDArray[np.uint8], list[dict]]:
+def frame(scene: Scene, folder: Path, number: int) -> tuple[U8, list[dict]]:
     """One frame [h, w, 3] and the truth of its faces, by track id."""
     second = number / scene.fps
     turn = np.radians(acting.along(scene.pan, second))
@@ -282,7 +280,7 @@ def backdrop(scene: Scene, principal: np.ndarray) -> F32:
     return np.clip(cv2.GaussianBlur(seen, (0, 0), 2.2), 0, None) * np.float32(scene.backdrop)
 
 
-def _display(scene: Scene, rgb: F32, number: int) -> NDArray[np.uint8]:
+def _display(scene: Scene, rgb: F32, number: int) -> U8:
     """Bytes of linear light: a soft shoulder, darker corners, the sensor's grain."""
     y, x = np.mgrid[: scene.height, : scene.width]
     off = (x / scene.width * 2 - 1) ** 2 + (y / scene.height * 2 - 1) ** 2
