@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from edgeface.evaluate.labels import read_labels
+from edgeface.evaluate.labels import LabelledPicture, read_labels
 from training import assets
 from training.export import export, load
 from training.loop import CHECKPOINT, Run, Settings, train
@@ -87,7 +88,14 @@ def rendered(name: str, without: frozenset[str], count: int, seed: int, jobs: in
     return folder
 
 
-def measured(config, folder: Path, held_out: Path, steps: int, pictures, out: Path) -> dict[str, float]:
+def measured(
+    config: Mapping[str, Any],
+    folder: Path,
+    held_out: Path,
+    steps: int,
+    pictures: Sequence[LabelledPicture],
+    out: Path,
+) -> dict[str, float]:
     """Trains on the faces of `folder` and returns errors in shares of the distance of the outer eye corners."""
     task = make_task(config)
     # all shards but the first are learnt from, and nothing is measured on the way

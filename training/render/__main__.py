@@ -4,6 +4,8 @@ Config, table [render]: kind ("faces", "heads" or "scenes"), folder, seed, count
 a table [render.heads] with the same keys: the bank of heads that scenes paste.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys

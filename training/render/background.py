@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgeface.values import F32, U8
+from edgeface.values import F32, F64, U8
 from training.render.light import LUMA
 from training.render.lookalikes import LOOKALIKES
 from training.render.patches import DISPLAY_GAMMA, Patch, between, coordinates, lit, noise, paste
@@ -133,7 +133,7 @@ def clutter(picture: F32, rng: np.random.Generator, many: int) -> None:
         _SHAPES[rng.integers(len(_SHAPES))](picture, rng, centre, radius)
 
 
-def _pixel(point: np.ndarray) -> tuple[int, int]:
+def _pixel(point: F64) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
@@ -141,12 +141,12 @@ def _pen(rng: np.random.Generator) -> int:
     return int(rng.choice([-1, 1, 2, 3]))  # filled, or a line of that width
 
 
-def _oval(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _oval(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     axes = (int(radius), int(radius * rng.uniform(0.3, 1.6)))
     cv2.ellipse(picture, _pixel(centre), axes, rng.uniform(0, 180), 0, 360, rng.random(), _pen(rng), cv2.LINE_AA)
 
 
-def _pair(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _pair(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     """Two discs like eyes, lamps or buttons; often a bar below like a mouth."""
     angle, apart = rng.normal(0, 0.4), radius * rng.uniform(0.25, 0.7)
     along, down = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
@@ -160,7 +160,7 @@ def _pair(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: fl
         )
 
 
-def _wheel(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _wheel(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     grey = rng.random()
     cv2.circle(picture, _pixel(centre), int(radius), grey, max(1, int(radius * 0.1)), cv2.LINE_AA)
     for angle in np.arange(spokes := int(rng.integers(4, 14))) * 2 * np.pi / spokes:
@@ -168,7 +168,7 @@ def _wheel(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: f
         cv2.line(picture, _pixel(centre), _pixel(rim), grey, 1, cv2.LINE_AA)
 
 
-def _grid(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _grid(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     """Windows, shelves, tiles."""
     grey, pitch = rng.random(), max(3.0, radius * 0.45)
     for column in range(int(rng.integers(1, 7))):
@@ -183,7 +183,7 @@ def _grid(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: fl
             )
 
 
-def _text(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _text(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     letters = "".join(rng.choice(list("abcdeghkmnorstuABCDEGHKMNORST0123456789&%@"), rng.integers(1, 9)))
     font, pen = int(rng.integers(0, 8)), int(rng.integers(1, 5))
     ink = np.zeros(picture.shape, np.uint8)  # OpenCV writes on bytes only
@@ -191,19 +191,19 @@ def _text(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: fl
     picture += (np.float32(rng.random()) - picture) * (ink * np.float32(1 / 255))
 
 
-def _stripes(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _stripes(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     grey, wide = rng.random(), int(rng.integers(2, 12))
     for stripe in range(int(rng.integers(3, 12))):
         corner = centre + np.array([2.0 * stripe * wide, 0])
         cv2.rectangle(picture, _pixel(corner), _pixel(corner + np.array([wide, radius])), grey, -1)
 
 
-def _polygon(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _polygon(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     corners = centre + rng.uniform(-radius, radius, (int(rng.integers(3, 7)), 2))
     cv2.fillPoly(picture, [corners.astype(np.int32)], rng.random(), cv2.LINE_AA)
 
 
-def _ball(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: float) -> None:
+def _ball(picture: F32, rng: np.random.Generator, centre: F64, radius: float) -> None:
     size = max(8, int(radius * 1.4))
     x, y = coordinates(size)
     inside = x * x + y * y
@@ -216,7 +216,7 @@ def _ball(picture: F32, rng: np.random.Generator, centre: np.ndarray, radius: fl
 _SHAPES = (_oval, _pair, _pair, _wheel, _grid, _text, _stripes, _polygon, _ball)
 
 
-def lookalike_bank(seed: int, many: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def lookalike_bank(seed: int, many: int, size: int = 128) -> tuple[U8, U8]:
     """`many` painted lookalikes: luma and alpha u8 [many, size, size]. All kinds equally often."""
     luma, alpha = np.zeros((2, many, size, size), np.uint8)
     paint = list(LOOKALIKES.values())

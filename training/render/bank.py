@@ -1,5 +1,7 @@
 """Whole heads without a background, for scenes to paste: faces, profiles, backs of heads."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 
 from edgeface.point_sets import five_points
+from edgeface.values import F32, U8
 from training.render import draw
 from training.render import head as heads
 from training.render import light as lights
@@ -21,12 +24,12 @@ LEAST_SEEN = 0.25  # share of the points that what is held leaves to see
 
 @dataclass(frozen=True, slots=True)
 class HeadLayer:
-    picture: np.ndarray  # u8 [SIZE, SIZE] luma, display values
-    alpha: np.ndarray  # u8 [SIZE, SIZE]
-    xyxy: np.ndarray  # f32 [4] the face's box, pixels
-    keypoints: np.ndarray  # f32 [5, 2]
+    picture: U8  # [SIZE, SIZE] luma, display values
+    alpha: U8  # [SIZE, SIZE]
+    xyxy: F32  # [4] the face's box, pixels
+    keypoints: F32  # [5, 2]
     kind: np.uint8  # BACK, FACE or PROFILE
-    pose: np.ndarray  # f32 [3] degrees as the bus has them: yaw right, pitch up, roll clockwise
+    pose: F32  # [3] degrees as the bus has them: yaw right, pitch up, roll clockwise
     skin: np.float32  # luma of the skin's albedo
 
 

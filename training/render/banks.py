@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeface.values import F32, U8
 from training.render.background import Panorama, lookalike_bank, panoramas, photographs
@@ -49,7 +50,7 @@ def load_heads(folder: Path) -> Heads:
     if not files:
         raise FileNotFoundError(f"{folder} holds no heads-*.npz: render a bank of heads first")
     names = ("picture", "alpha", "xyxy", "keypoints", "kind", "pose", "skin")
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    parts: dict[str, list[NDArray]] = {name: [] for name in names}
     for file in files:
         with np.load(file) as shard:
             for name in names:

@@ -1,10 +1,13 @@
 """Draws one person seen by a camera: geometry, labels, light, colour."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from edgeface.values import F32, F64, Bool
 from training.render import hair as hairs
 from training.render import head as heads
 from training.render import light as lights
@@ -13,7 +16,7 @@ from training.render.head import rotation
 from training.render.mesh import Mesh
 from training.render.patches import noise
 from training.render.person import Person, Shot
-from training.render.surfaces import HAIR, WORN, gathered
+from training.render.surfaces import HAIR, WORN, Surfaces, gathered
 
 PIVOT = np.float32([0, -6.5, -1.5])  # where the head turns on the neck
 CENTRE = np.float32([0, 1, 3])  # what a camera is aimed at
@@ -30,11 +33,11 @@ class View:
 
     distance: float  # head units from the camera to the plane of the head's centre
     scale: float  # pixels in a head unit at that distance
-    principal: np.ndarray  # f64 [2] pixels
+    principal: F64  # [2] pixels
     across: float = 0.0
     up: float = 0.0
 
-    def project(self, places: np.ndarray) -> np.ndarray:
+    def project(self, places: F32) -> F32:
         """Pixels and depth f32 [n, 3] of `places` f32 [n, 3] in the camera's frame."""
         depth = self.distance - places[:, 2]
         near = self.scale * self.distance / depth
@@ -49,13 +52,13 @@ class View:
 class Posed:
     """A person's surfaces in the camera's frame, before the picture is chosen."""
 
-    vertices: np.ndarray  # f32 [n, 3] the head, turned, hair grown
-    places: np.ndarray  # f32 [80, 3] the mark-up's points
-    rotation: np.ndarray  # f32 [3, 3] of the head
+    vertices: F32  # [n, 3] the head, turned, hair grown
+    places: F32  # [80, 3] the mark-up's points
+    rotation: F32  # [3, 3] of the head
     roll: float
-    eyes: np.ndarray  # f32 [2] openness
-    gaze: np.ndarray  # f32 [2] degrees, yaw and pitch in the camera's frame
-    hair: np.ndarray | None  # f32 [k, 3]
+    eyes: F32  # [2] openness
+    gaze: F32  # [2] degrees, yaw and pitch in the camera's frame
+    hair: F32 | None  # [k, 3]
     worn: tuple[Mesh, ...]
 
 
@@ -63,10 +66,10 @@ class Posed:
 class Picture:
     """A person without a background."""
 
-    rgb: np.ndarray  # f32 [h, w, 3] linear light, 0 where nobody is
-    alpha: np.ndarray  # f32 [h, w] 0 or 1, less at a transparent edge
-    depth: np.ndarray  # f32 [h, w] head units from the camera
-    face: np.ndarray  # bool [h, w] the face itself is seen: not hair, hat, hand
+    rgb: F32  # [h, w, 3] linear light, 0 where nobody is
+    alpha: F32  # [h, w] 0 or 1, less at a transparent edge
+    depth: F32  # [h, w] head units from the camera
+    face: Bool  # [h, w] the face itself is seen: not hair, hat, hand
 
 
 def far_enough(rng: np.random.Generator, shot: Shot) -> float:
@@ -74,7 +77,7 @@ def far_enough(rng: np.random.Generator, shot: Shot) -> float:
     return float(np.exp(rng.uniform(np.log(65 if shot.held else 38), np.log(250))))
 
 
-def turned(places: np.ndarray, shot: Shot) -> np.ndarray:
+def turned(places: F32, shot: Shot) -> F32:
     """`places` f32 [n, 3] of a head turned on its neck: above it with the head, below it with the body."""
     share = np.clip((places[:, 1:2] + 14.5) / 6.0, 0, 1)
     share = share * share * (3 - 2 * share)
@@ -110,7 +113,7 @@ def pose(head: heads.Head, person: Person, shot: Shot) -> Posed:
     )
 
 
-def landmarks(head: heads.Head, posed: Posed, view: View, contour: bool = True) -> np.ndarray:
+def landmarks(head: heads.Head, posed: Posed, view: View, contour: bool = True) -> F32:
     """The 80 points f32 [80, 3]: pixels and depth."""
     points = view.project(posed.places)
     if contour:
@@ -119,7 +122,7 @@ def landmarks(head: heads.Head, posed: Posed, view: View, contour: bool = True) 
     return points
 
 
-def box(head: heads.Head, posed: Posed, view: View) -> np.ndarray:
+def box(head: heads.Head, posed: Posed, view: View) -> F32:
     """The face's box f32 [4]: the extent of the front of the head, hairline to chin, as far as it is turned to us."""
     seen = view.project(posed.vertices[head.box])[:, :2]
     return np.concatenate([seen.min(0), seen.max(0)]).astype(np.float32)
@@ -166,16 +169,8 @@ def picture(
     normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-6
     away = (normal[..., 2] < 0) & (material >= HAIR)
     normal[away] *= -1  # thin things have two sides
-    albedo = shade.albedo(
-        rng,
-        head,
-        person,
-        material,
-        model,
-        albedo,
-        out,
-        texture_at=shade.hair_texture(person, parts, index, weights, material),
-    )
+    texture_at = shade.hair_texture(person, parts, index, weights, material)
+    albedo = shade.albedo(rng, head, person, material, model, albedo, texture_at)
     if infrared:
         albedo = shade.infrared_albedo(rng, albedo, material)
     bumps = noise(rng, *size, 16, 4 * BUMPS, 0.3) * np.float32(rng.uniform(0, 0.05))
@@ -200,7 +195,7 @@ def picture(
     return Picture(rgb.astype(np.float32), seen.astype(np.float32), depth, material == heads.FACE)
 
 
-def visible(picture: Picture, points: np.ndarray) -> np.ndarray:
+def visible(picture: Picture, points: F32) -> Bool:
     """Whether bool [n] each of `points` f32 [n, 3] (pixels, depth) is seen: in the picture, nothing before it."""
     height, width = picture.depth.shape
     x, y = points[:, 0].astype(int), points[:, 1].astype(int)
@@ -209,7 +204,7 @@ def visible(picture: Picture, points: np.ndarray) -> np.ndarray:
     return inside & (points[:, 2] - nearest < HIDDEN)
 
 
-def _through(rgb, screen, parts, depth, light, seen) -> tuple[np.ndarray, np.ndarray]:
+def _through(rgb: F32, screen: F32, parts: Surfaces, depth: F32, light: lights.Light, seen: Bool) -> tuple[F32, F32]:
     """Draws what is transparent (lenses) over the rest; what lets less than half through hides what is behind."""
     first, last = parts.through
     if first == last:

@@ -1,5 +1,7 @@
 """One face crop with exact labels: what the landmark network learns from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgeface.values import F32, U8
 from training.render import background, camera, draw, outfit
 from training.render import head as heads
 from training.render import light as lights
@@ -42,12 +45,12 @@ INGREDIENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    picture: np.ndarray  # u8 [s, s] luma
-    landmarks: np.ndarray  # f32 [80, 2] pixels
-    visible: np.ndarray  # u8 [80]
-    pose: np.ndarray  # f32 [3] degrees as the bus has them: yaw right, pitch up, roll clockwise
-    eyes: np.ndarray  # f32 [2] openness, the picture's left eye first
-    gaze: np.ndarray  # f32 [2] degrees: yaw, pitch
+    picture: U8  # [s, s] luma
+    landmarks: F32  # [80, 2] pixels
+    visible: U8  # [80]
+    pose: F32  # [3] degrees as the bus has them: yaw right, pitch up, roll clockwise
+    eyes: F32  # [2] openness, the picture's left eye first
+    gaze: F32  # [2] degrees: yaw, pitch
     skin: np.float32  # luma of the skin's albedo
 
 
@@ -96,7 +99,7 @@ def render(
     )
 
 
-def framed(rng, head, posed, size: int, distance: float) -> draw.View:
+def framed(rng: np.random.Generator, head: heads.Head, posed: draw.Posed, size: int, distance: float) -> draw.View:
     """A view whose picture of `size` pixels has the nominal crop in its middle."""
     left, top, right, bottom = draw.box(head, posed, draw.View(distance, 1.0, np.zeros(2)))
     side = FRAME * max(right - left, bottom - top) * np.exp(rng.normal(0, 0.06))

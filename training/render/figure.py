@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgeface.values import F32
+from edgeface.values import F32, I64
 from training.render import body as bodies
 from training.render import light as lights
 from training.render import mesh, raster
-from training.render.mesh import I32
+from training.render.mesh import I32, Mesh
 from training.render.person import Person
 
 NECK = -13.0  # head units: below it the head model ends and the body begins
@@ -50,7 +51,7 @@ def dressed(person: Person, seed: int, cloth: F32, trousers: F32, sleeve: float 
     return Dress(whole.vertices, whole.faces, whole.albedo, hinges, swings)
 
 
-def _limbs(person: Person, cloth: F32, trousers: F32, sleeve: float, side: np.ndarray):
+def _limbs(person: Person, cloth: F32, trousers: F32, sleeve: float, side: I64) -> Sequence[tuple[Mesh, float, float]]:
     """Arm, hand, leg and shoe of one `side` [3], (-1, 1, 1) or (1, 1, 1); where each swings, and how far."""
     share = np.linspace(0, 1, 24)
     joints = (11, 17.5, 21, 20), (-17, -21, -45, -70), (-1, -1, -2, 5)

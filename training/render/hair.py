@@ -1,11 +1,15 @@
 """Hair of the scalp: eight cut meshes, and growth that pushes the scalp itself outward."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from edgeface.values import F32, U8
+from training.render.mesh import I32
 from training.render.raster import vertex_normals
 
 
@@ -13,11 +17,11 @@ from training.render.raster import vertex_normals
 class Style:
     """A hair mesh on the mean head; its strands are cut out of a texture."""
 
-    vertices: np.ndarray  # f32 [n, 3] head units
-    faces: np.ndarray  # i32 [m, 3]
-    texture: np.ndarray  # f32 [n, 2] 0..1, down
-    alpha: np.ndarray  # u8 [256, 256]
-    shade: np.ndarray  # f32 [256, 256] multiplies the hair's colour, mean about 1
+    vertices: F32  # [n, 3] head units
+    faces: I32  # [m, 3]
+    texture: F32  # [n, 2] 0..1, down
+    alpha: U8  # [256, 256]
+    shade: F32  # [256, 256] multiplies the hair's colour, mean about 1
 
 
 @lru_cache(maxsize=2)
@@ -44,7 +48,7 @@ def styles(folder: Path) -> tuple[Style, ...]:
 STYLE_SHARES = (0.09, 0.09, 0.09, 0.09, 0.16, 0.24, 0.10, 0.14)  # short ones look alike: long ones more often
 
 
-def combed(rng: np.random.Generator, folder: Path) -> tuple[Style, np.ndarray]:
+def combed(rng: np.random.Generator, folder: Path) -> tuple[Style, F32]:
     """A style and its vertices f32 [n, 3] on somebody: larger or smaller, fuller towards the ends, wavy, mirrored."""
     style = styles(folder)[rng.choice(len(STYLE_SHARES), p=STYLE_SHARES)]
     vertices = style.vertices * rng.uniform([0.96, 0.96, 0.96], [1.1, 1.08, 1.1]).astype(np.float32)
@@ -58,7 +62,7 @@ def combed(rng: np.random.Generator, folder: Path) -> tuple[Style, np.ndarray]:
     return style, vertices * np.float32([rng.choice([-1, 1]), 1, 1])
 
 
-def scalp(rng: np.random.Generator, base: np.ndarray, over_hairline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scalp(rng: np.random.Generator, base: F32, over_hairline: F32) -> tuple[F32, F32]:
     """How much of each vertex is hair f32 [n] 0..1, and how far hair pushes it outward f32 [n], head units."""
     waves = np.sin(base[:, 0] * rng.uniform(0.6, 3) + rng.uniform(0, 6)) * rng.uniform(0, 0.35)
     line = over_hairline + rng.normal(0, 0.5) + waves
@@ -68,6 +72,6 @@ def scalp(rng: np.random.Generator, base: np.ndarray, over_hairline: np.ndarray)
     return covered, (np.clip(line / 2.0, 0, 1) * covered * thick * curls).astype(np.float32)
 
 
-def grow(vertices: np.ndarray, faces: np.ndarray, by: np.ndarray) -> np.ndarray:
+def grow(vertices: F32, faces: I32, by: F32) -> F32:
     """Pushes each vertex outward `by` f32 [n] head units."""
     return vertices + vertex_normals(vertices, faces) * by[:, None]

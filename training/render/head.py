@@ -1,13 +1,18 @@
 """The head model: ICT-FaceKit's mean, identities and expressions, and what is known about places on it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeface import head_pose, point_sets
+from edgeface.values import F32, I64, Bool
 from training.render import markup
+from training.render.mesh import I32
 from training.render.raster import vertex_normals
 
 # materials of the model
@@ -20,21 +25,21 @@ GAZE_RIGHT, GAZE_UP = np.radians([38, 26])  # how far eyes turn at an expression
 class Head:
     """Head units: x to the picture's right, y up, z towards the viewer; the outer eye corners are 8.9 apart."""
 
-    base: np.ndarray  # f32 [n, 3] the mean head
-    faces: np.ndarray  # i32 [m, 3]
-    material: np.ndarray  # i8 [m]
-    identities: np.ndarray  # f32 [100, n * 3] one standard deviation each
-    expressions: np.ndarray  # f32 [53, n * 3]
+    base: F32  # [n, 3] the mean head
+    faces: I32  # [m, 3]
+    material: NDArray[np.integer]  # [m]
+    identities: F32  # [100, n * 3] one standard deviation each
+    expressions: F32  # [53, n * 3]
     expression: dict[str, int]
-    points: np.ndarray  # i64 [80] vertices of the mark-up; irises -1
-    strips: list[tuple[np.ndarray, np.ndarray]]
-    height_over_hairline: np.ndarray  # f32 [n] where the scalp's hair grows: above 0
-    box: np.ndarray  # i64: vertices whose extent is the face's box
-    eye: dict[int, np.ndarray]  # material -> its vertices
-    eye_centre: dict[int, np.ndarray]  # material -> f32 [3]
-    eye_inverse: dict[int, np.ndarray]  # material -> f32 [4, k]: finds how an eye was moved and turned
-    skin_faces: np.ndarray  # i32 [k, 3]
-    face_triangles: np.ndarray  # i32 [k, 3] the front with its neck
+    points: I64  # [80] vertices of the mark-up; irises -1
+    strips: list[markup.Strip]  # of the jaw's points
+    height_over_hairline: F32  # [n] where the scalp's hair grows: above 0
+    box: I64  # vertices whose extent is the face's box
+    eye: dict[int, I64]  # material -> its vertices
+    eye_centre: dict[int, F32]  # material -> [3]
+    eye_inverse: dict[int, F32]  # material -> [4, k]: finds how an eye was moved and turned
+    skin_faces: I32  # [k, 3]
+    face_triangles: I32  # [k, 3] the front with its neck
 
 
 @lru_cache(maxsize=2)
@@ -79,7 +84,7 @@ def load(folder: Path) -> Head:
     )
 
 
-def hairline(base: np.ndarray, on_skin: np.ndarray, ears: np.ndarray) -> np.ndarray:
+def hairline(base: F32, on_skin: Bool, ears: Bool) -> F32:
     """How far f32 [n] each vertex lies above the line where hair begins, head units."""
     x, y, z = base.T
     line = np.interp(
@@ -93,10 +98,10 @@ def hairline(base: np.ndarray, on_skin: np.ndarray, ears: np.ndarray) -> np.ndar
     return above
 
 
-def turn_eyes(head: Head, vertices: np.ndarray, weights: np.ndarray) -> None:
+def turn_eyes(head: Head, vertices: F32, weights: F32) -> None:
     """Turns the eyeballs of `vertices` f32 [n, 3] in place as eyeLook* say, of which the model moves only the lids."""
 
-    def weight(name):
+    def weight(name: str) -> float:
         return float(weights[head.expression[name]])
 
     for eye, side, sign in ((LEFT_EYE, "L", 1), (RIGHT_EYE, "R", -1)):
@@ -108,7 +113,7 @@ def turn_eyes(head: Head, vertices: np.ndarray, weights: np.ndarray) -> None:
             vertices[head.eye[eye]] = (ball - centre) @ rotation(right, -up, 0).T + centre
 
 
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+def rotation(yaw: float, pitch: float, roll: float) -> F32:
     """Rotation f32 [3, 3] that turns a head: yaw about its own axis, then pitch (down), then roll; radians."""
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -117,7 +122,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return (about_z @ about_x @ about_y).astype(np.float32)
 
 
-def angles(turn: np.ndarray) -> np.ndarray:
+def angles(turn: F32) -> F32:
     """Yaw, pitch and roll f32 [3] in degrees, as the bus has them, of a head's rotation f32 [3, 3].
 
     Those of edgeface.head_pose: yaw and pitch say where the face looks, whatever its roll. `rotation` takes others:
@@ -128,7 +133,7 @@ def angles(turn: np.ndarray) -> np.ndarray:
     return head_pose.angles(head_pose.quaternions(whole[None]))[0].astype(np.float32)
 
 
-def iris_points(head: Head, vertices: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
+def iris_points(head: Head, vertices: F32, size: float) -> tuple[F32, F32]:
     """The iris edges' left, top, right, bottom f32 [8, 3] and the two eyes' axes f32 [2, 3], of posed `vertices`.
 
     `size` is the sine of the angle between an eye's axis and the edge of its iris.
@@ -147,10 +152,10 @@ def iris_points(head: Head, vertices: np.ndarray, size: float) -> tuple[np.ndarr
     return np.concatenate(places).astype(np.float32), np.stack(axes).astype(np.float32)
 
 
-def eye_openness(head: Head, neutral: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+def eye_openness(head: Head, neutral: F32, vertices: F32) -> F32:
     """How open f32 [2] the eyes are: the lids' distance over the neutral face's, 0..1; the picture's left eye first."""
 
-    def aperture(v, eye):
+    def aperture(v: F32, eye: I64) -> np.floating:
         p = v[head.points[eye]]
         lids = np.linalg.norm(p[1] - p[5]) + np.linalg.norm(p[2] - p[4])
         return lids / np.linalg.norm(p[0] - p[3])

@@ -1,5 +1,8 @@
 """Light: panoramas as spherical harmonics, lamps, and the shadows that a head throws on itself."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +11,7 @@ import cv2
 import numpy as np
 
 from edgeface.values import F32
+from training.render.mesh import I32
 from training.render.patches import DISPLAY_GAMMA
 from training.render.raster import FAR, draw
 
@@ -18,15 +22,15 @@ SHADOW_SIZE, SHADOW_EXTENT = 128, 44.0  # pixels across, head units across
 
 @dataclass(frozen=True, slots=True)
 class Lamp:
-    direction: np.ndarray  # f32 [3] towards the lamp, unit length
-    colour: np.ndarray  # f32 [3] linear red, green, blue
+    direction: F32  # [3] towards the lamp, unit length
+    colour: F32  # [3] linear red, green, blue
     wrap: float  # how far light reaches round an edge: 0 a hard terminator
     shadow: float  # 0: throws none; 1: black ones
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    ambient: np.ndarray  # f32 [9, 3] spherical harmonics of the light that falls on a white surface
+    ambient: F32  # [9, 3] spherical harmonics of the light that falls on a white surface
     lamps: tuple[Lamp, ...]
 
 
@@ -39,7 +43,7 @@ def displayed(rng: np.random.Generator, rgb: F32) -> F32:
     return shown @ LUMA
 
 
-def harmonics(n: np.ndarray) -> np.ndarray:
+def harmonics(n: F32) -> F32:
     """The nine real spherical harmonics [..., 9] of unit vectors [..., 3] (Ramamoorthi and Hanrahan 2001)."""
     x, y, z = n[..., 0], n[..., 1], n[..., 2]
     return np.stack(
@@ -59,14 +63,14 @@ def harmonics(n: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def panoramas(folder: Path) -> tuple[np.ndarray, ...]:
+def panoramas(folder: Path) -> tuple[F32, ...]:
     """The panoramas f32 [256, 512, 3] of hdri.npz, linear light."""
     stored = np.load(folder / "hdri.npz")
     return tuple(np.clip(np.nan_to_num(stored[str(k)].astype(np.float32)), 0, None) for k in range(len(stored.files)))
 
 
 @lru_cache(maxsize=64)
-def surroundings(folder: Path, number: int) -> np.ndarray:
+def surroundings(folder: Path, number: int) -> F32:
     """Harmonics f32 [TURNS, 9, 3] of the light that panorama `number` throws on a white surface; mean level 1."""
     small = cv2.resize(panoramas(folder)[number], (64, 32), interpolation=cv2.INTER_AREA)
     small = np.minimum(small, np.percentile(small, 99.5) * 4)  # the sun is a lamp of its own
@@ -92,7 +96,7 @@ def surroundings(folder: Path, number: int) -> np.ndarray:
     return (found / (level**0.8 * grey**0.2)).astype(np.float32)
 
 
-def direction(azimuth: float, elevation: float) -> np.ndarray:
+def direction(azimuth: float, elevation: float) -> F32:
     """Unit vector f32 [3]: azimuth 0 is the camera's side, positive to the picture's right; radians."""
     return np.float32([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
 
@@ -124,7 +128,7 @@ def sample(rng: np.random.Generator, folder: Path, *, hdri: bool, shadow: bool, 
     return Light(ambient, tuple(lamps))
 
 
-def _even(rng, level) -> np.ndarray:
+def _even(rng: np.random.Generator, level: float) -> F32:
     """Light of the `level` from all sides, a little more from above, and from one side."""
     ambient = np.zeros((9, 3), np.float32)
     ambient[0] = level / 0.282095
@@ -133,7 +137,7 @@ def _even(rng, level) -> np.ndarray:
     return ambient
 
 
-def shadows(solids, lamp: np.ndarray, places: np.ndarray, softness: float) -> np.ndarray:
+def shadows(solids: Sequence[tuple[F32, I32]], lamp: F32, places: F32, softness: float) -> F32:
     """How much f32 [h, w] of each of `places` f32 [h, w, 3] lies in the shadow of `solids`, 0..1.
 
     `solids` are (vertices f32 [n, 3], faces i32 [m, 3]) in the camera's frame; `softness` in pixels of the shadow map.
@@ -144,7 +148,7 @@ def shadows(solids, lamp: np.ndarray, places: np.ndarray, softness: float) -> np
     scale = SHADOW_SIZE / SHADOW_EXTENT
     middle = np.float32(SHADOW_SIZE / 2)
 
-    def seen_from_lamp(points):
+    def seen_from_lamp(points: F32) -> F32:
         q = points @ frame.T
         return np.stack([q[..., 0] * scale + middle, middle - q[..., 1] * scale, -q[..., 2]], -1).astype(np.float32)
 

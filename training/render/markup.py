@@ -8,9 +8,16 @@ wing of the nose, where the inner lip's points stand between its corners), the p
 decides (OpenFace's template of 68 points, Amos et al. 2016), in shares of the distance of the outer eye corners.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgeface.point_sets import flip_map
+from edgeface.values import F32, I64
+
+Strip = tuple[I64, F32]  # vertices [k], direction [2]
 
 N_POINTS = 80
 MIRROR = flip_map(N_POINTS)
@@ -27,7 +34,7 @@ WING, NOSTRIL = (0.163, 0.060), (0.085, 0.028)  # points 31 and 32: across, and 
 INNER_LIP = 0.088  # points 61 and 67: across
 
 
-def anchors(base, on_face, upward, given, ear) -> np.ndarray:
+def anchors(base: F32, on_face: I64, upward: F32, given: I64, ear: I64) -> I64:
     """The vertex i64 [80] of each point on the neutral head; irises (68 to 75) are -1: they turn with the eyes.
 
     `base` f32 [n, 3] head units; `on_face` i64: the front's vertices; `upward` f32 [n]: the normals' y; `given` i64
@@ -36,10 +43,10 @@ def anchors(base, on_face, upward, given, ear) -> np.ndarray:
     points = np.full(N_POINTS, -1, np.int64)
     points[:68] = given
 
-    def nearest(place, among=on_face):
-        return among[np.argmin(((base[among] - place) ** 2).sum(1))]
+    def nearest(place: F32) -> int:
+        return int(on_face[np.argmin(((base[on_face] - place) ** 2).sum(1))])
 
-    def both(point, place):
+    def both(point: int, place: F32) -> None:
         points[point] = nearest(place)
         points[MIRROR[point]] = nearest(place * np.float32([-1, 1, 1]))
 
@@ -47,7 +54,7 @@ def anchors(base, on_face, upward, given, ear) -> np.ndarray:
     across = np.linalg.norm(base[given[45]] - base[given[36]])
     front = on_face[base[on_face, 2] > 4.0]
 
-    def on_front(x, y):
+    def on_front(x: float, y: float) -> F32:
         """The place on the front's surface at x, y."""
         return base[front[np.argmin(((base[front, :2] - [x, y]) ** 2).sum(1))]]
 
@@ -69,13 +76,13 @@ def anchors(base, on_face, upward, given, ear) -> np.ndarray:
     return points
 
 
-def nearest_surface(base, among, x, y, z):
-    """The vertex's place nearest to x, y at about the depth z."""
+def nearest_surface(base: F32, among: I64, x: float, y: float, z: float) -> F32:
+    """The place f32 [3] of the vertex of `among` i64 that is nearest to x, y at about the depth z."""
     d = (base[among] - np.float32([x, y, z])) ** 2 * np.float32([1, 1, 0.1])
     return base[among[np.argmin(d.sum(1))]]
 
 
-def jaw(base: np.ndarray, on_face: np.ndarray, upward: np.ndarray, level: float) -> np.ndarray:
+def jaw(base: F32, on_face: I64, upward: F32, level: float) -> F32:
     """Points 0 to 8 f32 [9, 3] on the neutral head: its outline seen from the front, in equal steps.
 
     From the height `level` (the eyes') down the picture's left side to the lowest point of the chin. `upward` f32 [n]
@@ -103,7 +110,7 @@ def jaw(base: np.ndarray, on_face: np.ndarray, upward: np.ndarray, level: float)
     return np.stack([np.interp(np.linspace(0, along[-1], 9), along, outline[:, k]) for k in range(3)], 1)
 
 
-def contour_strips(base: np.ndarray, on_face: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def contour_strips(base: F32, on_face: I64, points: I64) -> list[Strip]:
     """For each jaw point the vertices it may stand on, and the direction f32 [2] that is outward for it.
 
     As a head turns, the outline that an annotator follows wanders over the cheek: the point is the outermost vertex
@@ -131,7 +138,7 @@ def contour_strips(base: np.ndarray, on_face: np.ndarray, points: np.ndarray) ->
     return strips
 
 
-def follow_contour(screen: np.ndarray, points: np.ndarray, strips, roll: float) -> np.ndarray:
+def follow_contour(screen: F32, points: I64, strips: Sequence[Strip], roll: float) -> I64:
     """The vertices i64 [17] that the jaw's points stand on in a view: `screen` [n, 2] pixels, `roll` in radians."""
     cos, sin = np.cos(roll), np.sin(roll)
     chosen = points[:17].copy()

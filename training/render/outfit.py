@@ -1,17 +1,21 @@
 """What is worn and held, by name; and flat things that come before the camera."""
 
+from __future__ import annotations
+
 import cv2
 import numpy as np
 
+from edgeface.values import F32, Bool
 from training.render import hands, headwear, props, wear
 from training.render import head as heads
+from training.render.mesh import Mesh
 from training.render.paint import fixed
 from training.render.patches import noise
 
 KINDS = ("glasses", "sunglasses", "hat", "mask", "hand", "thing")
 
 
-def make(kind: str, seed: int, head: heads.Head, vertices: np.ndarray, points: np.ndarray, skin: np.ndarray):
+def make(kind: str, seed: int, head: heads.Head, vertices: F32, points: F32, skin: F32) -> Mesh:
     """The mesh of one of KINDS for a head with an expression: `vertices` f32 [n, 3], `points` f32 [80, 3], head space.
 
     `skin` f32 [3] is the albedo of the hand. The same `seed` makes the same thing, fitted to the head anew.
@@ -26,7 +30,7 @@ def make(kind: str, seed: int, head: heads.Head, vertices: np.ndarray, points: n
     return hands.hand(rng, marks, skin) if kind == "hand" else props.thing(rng, marks)
 
 
-def patch(rng: np.random.Generator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def patch(rng: np.random.Generator, picture: F32) -> tuple[F32, Bool]:
     """`picture` f32 [h, w] behind a flat thing near the camera, and where bool [h, w] that is."""
     size = picture.shape[0]
     corners = int(rng.integers(3, 9))

@@ -1,10 +1,13 @@
 """Who is seen and what they do: identities, skin, hair, expressions, gaze, head pose."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edgeface.values import F32
 from training.render import hair as hairs
 from training.render import head as heads
 from training.render import skin
@@ -14,22 +17,22 @@ from training.render import skin
 class Person:
     """What of a person does not change while they are filmed."""
 
-    neutral: np.ndarray  # f32 [n, 3] the head without expression, before hair
-    covered: np.ndarray  # f32 [n] how much of each vertex is the scalp's hair
-    growth: np.ndarray  # f32 [n] how far it pushes outward, head units
+    neutral: F32  # [n, 3] the head without expression, before hair
+    covered: F32  # [n] how much of each vertex is the scalp's hair
+    growth: F32  # [n] how far it pushes outward, head units
     hair: hairs.Style | None
-    hair_vertices: np.ndarray | None  # f32 [k, 3]
+    hair_vertices: F32 | None  # [k, 3]
     hair_cut: int  # 0..255: where the hair's texture is cut out
-    canvas: np.ndarray  # f32 [HEIGHT, WIDTH, 4] see skin.canvas
-    skin: np.ndarray  # f32 [3] albedo
-    hair_colour: np.ndarray  # f32 [3]
-    brow_colour: np.ndarray  # f32 [3]
-    iris_colour: np.ndarray  # f32 [3]
+    canvas: F32  # [HEIGHT, WIDTH, 4] see skin.canvas
+    skin: F32  # [3] albedo
+    hair_colour: F32  # [3]
+    brow_colour: F32  # [3]
+    iris_colour: F32  # [3]
     iris_size: float  # sine of the angle between the eye's axis and the iris' edge
     eye_white: float
     teeth: float
     lashes: float  # share of them that is seen
-    cloth: np.ndarray  # f32 [3]
+    cloth: F32  # [3]
     collar: float  # head units: below it the neck is cloth
     gloss: float  # of the skin
     worn: tuple[tuple[str, int], ...]  # what is worn, and the seed it is made from
@@ -39,7 +42,7 @@ class Person:
 class Shot:
     """What of a person changes: expression and pose."""
 
-    expression: np.ndarray  # f32 [53]
+    expression: F32  # [53]
     yaw: float  # radians; positive turns the face to the picture's right
     pitch: float  # positive looks down
     roll: float  # positive tilts the head's top to the picture's left
@@ -100,12 +103,12 @@ def person(rng: np.random.Generator, folder: Path, ingredients: frozenset[str]) 
     )
 
 
-def _between(rng, colours) -> np.ndarray:
+def _between(rng: np.random.Generator, colours: F32) -> F32:
     at = rng.uniform(0, len(colours) - 1)
     return np.float32([np.interp(at, range(len(colours)), colours[:, k]) for k in range(3)])
 
 
-def _worn(rng, ingredients) -> tuple[tuple[str, int], ...]:
+def _worn(rng: np.random.Generator, ingredients: frozenset[str]) -> tuple[tuple[str, int], ...]:
     found = []
     if rng.random() < 0.24:
         found.append(("glasses", "sunglasses" if rng.random() < 0.25 else "glasses"))
@@ -136,16 +139,16 @@ def shot(rng: np.random.Generator, head: heads.Head, ingredients: frozenset[str]
     return Shot(doing, float(yaw), float(pitch), float(roll), body_yaw, tuple(held) if "front" in ingredients else ())
 
 
-def expression(rng: np.random.Generator, head: heads.Head) -> np.ndarray:
+def expression(rng: np.random.Generator, head: heads.Head) -> F32:
     """Weights f32 [53]: smiles, open mouths, single muscles, lids, brows, gaze."""
     weights = np.zeros(53, np.float32)
 
-    def put(name, value, uneven=0.15):
+    def put(name: str, value: float, uneven: float = 0.15) -> None:
         names = [name] if name in head.expression else [n for n in (name + "_L", name + "_R") if n in head.expression]
         for n in names:
             weights[head.expression[n]] = np.clip(value * (1 + rng.normal(0, uneven if len(names) > 1 else 0)), 0, 1.1)
 
-    def maybe(chance, name, low, high):
+    def maybe(chance: float, name: str, low: float, high: float) -> None:
         if rng.random() < chance:
             put(name, rng.uniform(low, high))
 
@@ -185,7 +188,7 @@ def expression(rng: np.random.Generator, head: heads.Head) -> np.ndarray:
     return weights
 
 
-def look(weights: np.ndarray, head: heads.Head, right: float, up: float) -> None:
+def look(weights: F32, head: heads.Head, right: float, up: float) -> None:
     """Turns the eyes of `weights`: -1..1 to the picture's right and up."""
     sideways = ("eyeLookOut_L", "eyeLookIn_R") if right > 0 else ("eyeLookOut_R", "eyeLookIn_L")
     upward = ("eyeLookUp_L", "eyeLookUp_R") if up > 0 else ("eyeLookDown_L", "eyeLookDown_R")

@@ -1,12 +1,17 @@
-"""A z-buffer rasteriser for triangle meshes, in numba: no OpenGL, no GPU, the same picture on every machine."""
+"""A z-buffer rasteriser for triangle meshes, in numba: no OpenGL, no GPU, the same picture each time."""
+
+from __future__ import annotations
 
 import numba
 import numpy as np
 
+from edgeface.values import F32, U8
+from training.render.mesh import I32
+
 FAR = np.float32(1e9)  # the depth of an empty pixel
 
 
-def buffers(height: int, width: int):
+def buffers(height: int, width: int) -> tuple[F32, I32, F32]:
     """An empty picture: depth f32 [h, w], index i32 [h, w] of the triangle seen (-1: none), weights f32 [h, w, 2]."""
     return (
         np.full((height, width), FAR, np.float32),
@@ -16,7 +21,7 @@ def buffers(height: int, width: int):
 
 
 @numba.njit(fastmath=True, cache=True)
-def draw(screen, faces, first, both_sides, depth, index, weights):
+def draw(screen: F32, faces: I32, first: int, both_sides: bool, depth: F32, index: I32, weights: F32) -> None:
     """Draws `faces` i32 [m, 3] with corners `screen` f32 [n, 3] (x, y pixels, depth: less is nearer) into the buffers.
 
     The triangle k is entered as `first` + k. Corners run counter-clockwise seen from outside; with `both_sides`
@@ -56,7 +61,9 @@ def draw(screen, faces, first, both_sides, depth, index, weights):
 
 
 @numba.njit(fastmath=True, cache=True)
-def draw_cut_out(screen, faces, texture, alpha, threshold, first, depth, index, weights):
+def draw_cut_out(
+    screen: F32, faces: I32, texture: F32, alpha: U8, threshold: int, first: int, depth: F32, index: I32, weights: F32
+) -> None:
     """As `draw`, both sides, but leaves out where `alpha` u8 [h, w] at the corners' `texture` f32 [n, 2] is below."""
     height, width = depth.shape
     rows, columns = alpha.shape
@@ -94,7 +101,7 @@ def draw_cut_out(screen, faces, texture, alpha, threshold, first, depth, index, 
 
 
 @numba.njit(fastmath=True, cache=True)
-def interpolate(index, weights, faces, attributes, out):
+def interpolate(index: I32, weights: F32, faces: I32, attributes: F32, out: F32) -> None:
     """Fills `out` f32 [h, w, k] with the vertices' `attributes` f32 [n, k] where a triangle of `faces` is seen."""
     for y in range(index.shape[0]):
         for x in range(index.shape[1]):
@@ -109,7 +116,7 @@ def interpolate(index, weights, faces, attributes, out):
 
 
 @numba.njit(fastmath=True, cache=True)
-def vertex_normals(vertices, faces):
+def vertex_normals(vertices: F32, faces: I32) -> F32:
     """Unit normals f32 [n, 3], the triangles' weighted by their areas."""
     normals = np.zeros_like(vertices)
     for f in range(faces.shape[0]):

@@ -1,16 +1,26 @@
 """What light makes of each pixel's surface: albedo of skin, eyes, hair; lamps, shadows, shine."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from edgeface.values import F32
 from training.render import head as heads
 from training.render import light as lights
 from training.render import skin
+from training.render.mesh import I32
 from training.render.patches import noise
-from training.render.surfaces import HAIR
+from training.render.person import Person
+from training.render.surfaces import HAIR, Surfaces
+
+Codes = NDArray[np.integer]  # materials
 
 
-def hair_texture(person, parts, index, weights, material):
+def hair_texture(person: Person, parts: Surfaces, index: I32, weights: F32, material: Codes) -> F32 | None:
     """The hair's texture coordinates [k, 2] of the pixels where hair is seen."""
     where = material == HAIR
     if not where.any():
@@ -21,7 +31,20 @@ def hair_texture(person, parts, index, weights, material):
     return (person.hair.texture[corners] * w[..., None]).sum(1) % 1
 
 
-def albedo(rng, head, person, material, model, albedo, out, texture_at) -> np.ndarray:
+def albedo(
+    rng: np.random.Generator,
+    head: heads.Head,
+    person: Person,
+    material: Codes,
+    model: F32,
+    albedo: F32,
+    texture_at: F32 | None,
+) -> F32:
+    """Linear albedo [h, w, 3] of each pixel's `material` [h, w] (-1: nothing).
+
+    `model` [h, w, 4] is the place on the mean head and how much is hair, `albedo` [h, w, 3] that of what is worn,
+    `texture_at` that of `hair_texture`.
+    """
     size = material.shape
     x = (model[..., 0] - skin.LEFT) * skin.SCALE
     y = (skin.TOP - model[..., 1]) * skin.SCALE
@@ -55,7 +78,7 @@ def albedo(rng, head, person, material, model, albedo, out, texture_at) -> np.nd
     return np.clip(albedo, 0.004, 0.97)
 
 
-def _eye(person, from_centre) -> np.ndarray:
+def _eye(person: Person, from_centre: F32) -> F32:
     """Albedo [k, 3] of places on an eyeball: pupil, iris with its dark edge, white, the shadow of the upper lid."""
     to = from_centre / np.linalg.norm(from_centre, axis=1, keepdims=True)
     off_axis = np.where(to[:, 2] > 0, np.sqrt(np.maximum(0, 1 - to[:, 2] ** 2)), 2)[:, None]
@@ -66,7 +89,7 @@ def _eye(person, from_centre) -> np.ndarray:
     return found * np.clip(1 - (to[:, 1:2] - 0.05) * 1.2, 0.35, 1)
 
 
-def infrared_albedo(rng, albedo, material) -> np.ndarray:
+def infrared_albedo(rng: np.random.Generator, albedo: F32, material: Codes) -> F32:
     """Albedo in near infrared: all skin is bright and smooth, hair and cloth unlike what the eye sees."""
     grey = albedo @ lights.LUMA
     on_skin = np.isin(material, heads.SKIN)
@@ -74,8 +97,18 @@ def infrared_albedo(rng, albedo, material) -> np.ndarray:
     return np.clip(np.repeat(grey[..., None], 3, 2), 0, 0.95)
 
 
-def lit(rng, light, normal, places, material, solids) -> tuple[np.ndarray, np.ndarray]:
-    """Light f32 [h, w, 3] on each pixel's surface and shine f32 [h, w] of the lamps in it."""
+def lit(
+    rng: np.random.Generator,
+    light: lights.Light,
+    normal: F32,
+    places: F32,
+    material: Codes,
+    solids: Sequence[tuple[F32, I32]],
+) -> tuple[F32, F32]:
+    """Light f32 [h, w, 3] on each pixel's surface and shine f32 [h, w] of the lamps in it.
+
+    `normal` and `places` f32 [h, w, 3] in the camera's frame; `solids` throw shadows (see lights.shadows).
+    """
     total = np.maximum(lights.harmonics(normal) @ light.ambient, 0.02)
     shine = np.zeros(material.shape, np.float32)
     gloss = rng.uniform(8, 40)

@@ -1,5 +1,7 @@
 """Renders many samples into shards, in several processes; what is there already is not rendered again."""
 
+from __future__ import annotations
+
 import multiprocessing
 import sys
 import time
@@ -11,9 +13,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 Sample = Callable[[np.random.Generator], Any]
-Packed = dict[str, np.ndarray]
+Packed = dict[str, NDArray]
 
 
 def stacked(samples: Sequence[Any]) -> Packed:

@@ -1,28 +1,33 @@
 """Contact sheets: samples side by side with their labels drawn on them, for a person to look at."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from edgeface.values import U8
 
 _FOUND, _IGNORED, _HIDDEN, _EXTRA = (0, 255, 0), (255, 0, 255), (0, 0, 255), (255, 255, 0)  # blue, green, red
 
 
-def sheet(samples: Sequence[Any], columns: int = 8, pixels: int = 240) -> np.ndarray:
+def sheet(samples: Sequence[Any], columns: int = 8, pixels: int = 240) -> U8:
     """Faces, heads or scenes as one picture [h, w, 3]: what is seen green, hidden points red, ignored boxes magenta."""
     tiles = [drawn(one, pixels) for one in samples]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     return np.vstack([np.hstack(tiles[row : row + columns]) for row in range(0, len(tiles), columns)])
 
 
-def drawn(one: Any, pixels: int) -> np.ndarray:
+def drawn(one: Any, pixels: int) -> U8:
     """One sample, enlarged or reduced to `pixels`."""
     factor = pixels / one.picture.shape[0]
     grey = cv2.resize(one.picture, (pixels, pixels), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     picture = np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
 
-    def point(at, colour):
+    def point(at: NDArray, colour: tuple[int, int, int]) -> None:
         cv2.circle(picture, [int(v * factor * 8) for v in at], 10, colour, -1, cv2.LINE_AA, 3)
 
     if hasattr(one, "landmarks"):

@@ -1,11 +1,14 @@
 """Paints skin: tones, blemishes, lips, lids, folds, beards and brows on a canvas that is projected onto the face."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edgeface.values import F32
 from training.render import head as heads
 from training.render.paint import fixed, smooth_curve
 from training.render.patches import noise
@@ -21,19 +24,19 @@ TONES = np.float32(
 SHADE, RED, BROW, BEARD = 0, 1, 2, 3
 
 
-def albedo(depth: float) -> np.ndarray:
+def albedo(depth: float) -> F32:
     """Skin's albedo f32 [3], `depth` 0 the lightest to 1 the darkest."""
     at = depth * (len(TONES) - 1)
     return np.float32([np.exp(np.interp(at, range(len(TONES)), np.log(TONES[:, k]))) for k in range(3)])
 
 
-def on_canvas(places: np.ndarray) -> np.ndarray:
+def on_canvas(places: F32) -> F32:
     """Canvas pixels [n, 2] of head places [n, 2 or 3]."""
     return np.stack([(places[:, 0] - LEFT) * SCALE, (TOP - places[:, 1]) * SCALE], 1)
 
 
 @lru_cache(maxsize=CANVASES + 8)
-def canvas(folder: Path, number: int, bearded: bool) -> np.ndarray:
+def canvas(folder: Path, number: int, bearded: bool) -> F32:
     """Canvas f32 [HEIGHT, WIDTH, 4]: shade (multiplies the albedo), redness, brow and beard (0..1 covered).
 
     The same `number` is always the same canvas. Painting one takes about 30 ms, so faces share CANVASES of them.
@@ -54,20 +57,20 @@ def canvas(folder: Path, number: int, bearded: bool) -> np.ndarray:
     return np.ascontiguousarray(np.stack([shade, red, _brows(rng, marks), beard], 2))
 
 
-def _filled(*outlines) -> np.ndarray:
+def _filled(*outlines: F32) -> F32:
     layer = np.zeros((HEIGHT, WIDTH), np.float32)
     for outline in outlines:
         cv2.fillPoly(layer, [fixed(outline)], 1.0, cv2.LINE_AA, 4)
     return layer
 
 
-def _line(points, thickness, softness) -> np.ndarray:
+def _line(points: F32, thickness: float, softness: float) -> F32:
     layer = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.polylines(layer, [fixed(points)], False, 1.0, int(thickness), cv2.LINE_AA, 4)
     return cv2.GaussianBlur(layer, (0, 0), float(softness))
 
 
-def _cheeks(rng, shade, red, marks):
+def _cheeks(rng: np.random.Generator, shade: F32, red: F32, marks: F32) -> None:
     socket, blush = rng.uniform(0, 0.28), rng.uniform(0, 0.6)
     for eye in (36, 42):
         x, y = marks[eye : eye + 6].mean(0)
@@ -80,7 +83,7 @@ def _cheeks(rng, shade, red, marks):
         red += cv2.GaussianBlur(layer, (0, 0), 16) * blush
 
 
-def _lips(rng, shade, red, marks):
+def _lips(rng: np.random.Generator, shade: F32, red: F32, marks: F32) -> None:
     outline = np.vstack([smooth_curve(marks[48:55], 30), smooth_curve(np.vstack([marks[54:60], marks[48:49]]), 30)])
     lips = cv2.GaussianBlur(_filled(outline), (0, 0), float(rng.uniform(1, 5)))
     shade *= 1 - lips * (rng.uniform(0.02, 0.45) if rng.random() < 0.8 else rng.uniform(-0.25, 0.05))
@@ -89,7 +92,7 @@ def _lips(rng, shade, red, marks):
     shade *= 1 - between * rng.uniform(0.1, 0.7)
 
 
-def _lids(rng, shade, marks):
+def _lids(rng: np.random.Generator, shade: F32, marks: F32) -> None:
     upper, lower, crease = rng.uniform(0.2, 0.85), rng.uniform(0, 0.5), rng.uniform(0, 0.45)
     thick, fold = rng.integers(2, 7), rng.uniform(7, 15)
     for eye in (36, 42):
@@ -101,14 +104,14 @@ def _lids(rng, shade, marks):
         shade *= 1 - _line(bottom + np.array([0, rng.uniform(10, 22)]), 3, 5) * crease * 0.6  # a bag below the eye
 
 
-def _nostrils(rng, shade, marks):
+def _nostrils(rng: np.random.Generator, shade: F32, marks: F32) -> None:
     layer = np.zeros((HEIGHT, WIDTH), np.float32)
     for point, aside in ((32, -4), (34, 4)):
         cv2.ellipse(layer, (int(marks[point, 0] + aside), int(marks[point, 1] - 7)), (9, 5), 0, 0, 360, 1.0, -1)
     shade *= 1 - cv2.GaussianBlur(layer, (0, 0), 2.5) * rng.uniform(0.1, 0.8)
 
 
-def _folds(rng, shade):
+def _folds(rng: np.random.Generator, shade: F32) -> None:
     if rng.random() < 0.6:
         for side in (-1, 1):
             fold = np.array([[1.9, 1.0], [2.9, -0.8], [3.5, -2.6], [3.6, -4.0]]) * [side, 1] + rng.normal(
@@ -128,7 +131,7 @@ def _folds(rng, shade):
                 shade *= 1 - _line(on_canvas(foot), 2, 1.5) * rng.uniform(0, 0.3)
 
 
-def _spots(rng, shade, red):
+def _spots(rng: np.random.Generator, shade: F32, red: F32) -> None:
     if rng.random() < 0.35:
         layer = np.zeros_like(red)
         for x, y in rng.uniform((90, 90), (310, 420), (int(rng.integers(3, 60)), 2)):
@@ -139,7 +142,7 @@ def _spots(rng, shade, red):
         red += layer * rng.uniform(0, 0.5)
 
 
-def _beard(rng, places, marks) -> np.ndarray:
+def _beard(rng: np.random.Generator, places: F32, marks: F32) -> F32:
     jaw = places[2:15, :2] * [1.15, 1]
     jaw[4:9, 1] -= 1.5
     upper = [
@@ -163,7 +166,7 @@ def _beard(rng, places, marks) -> np.ndarray:
     return np.clip(grown * strands * rng.uniform(0.1, 1.0), 0, 1)
 
 
-def _brows(rng, marks) -> np.ndarray:
+def _brows(rng: np.random.Generator, marks: F32) -> F32:
     """Along the mark-up's points, which lie in the upper half of the hair."""
     brows = np.zeros((HEIGHT, WIDTH), np.float32)
     thick, tilt = rng.uniform(4, 15), rng.normal(0, 2)

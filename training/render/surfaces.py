@@ -1,13 +1,17 @@
 """The triangles of one person in one array: head, what is worn and held, hair."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgeface.values import F32
 from training.render import head as heads
 from training.render import raster
-from training.render.mesh import Mesh
+from training.render.mesh import I32, Mesh
 from training.render.person import Person
 
 HAIR, WORN = 90, 91  # materials of what is not the head model's
@@ -17,21 +21,21 @@ HAIR, WORN = 90, 91  # materials of what is not the head model's
 class Surfaces:
     """`hair_first` is -1 without a hair mesh; `hair_vertex` is its first vertex."""
 
-    vertices: np.ndarray
-    normals: np.ndarray
-    model: np.ndarray  # f32 [n, 4] place on the mean head, and how much is hair
-    albedo: np.ndarray
-    faces: np.ndarray
-    code: np.ndarray  # material of each triangle
-    gloss: np.ndarray  # of each triangle
-    opacity: np.ndarray
-    runs: list  # (first, last, both sides) to draw
+    vertices: F32  # [n, 3]
+    normals: F32  # [n, 3]
+    model: F32  # [n, 4] place on the mean head, and how much is hair
+    albedo: F32  # [n, 3]
+    faces: I32  # [m, 3]
+    code: NDArray[np.integer]  # [m] material
+    gloss: F32  # [m]
+    opacity: F32  # [m]
+    runs: list[tuple[int, int, bool]]  # (first, last, both sides) to draw
     through: tuple[int, int]  # the transparent triangles
     hair_first: int
     hair_vertex: int
 
 
-def gathered(head: heads.Head, person: Person, vertices: np.ndarray, hair: np.ndarray | None, worn: Sequence[Mesh]):
+def gathered(head: heads.Head, person: Person, vertices: F32, hair: F32 | None, worn: Sequence[Mesh]) -> Surfaces:
     """All that is drawn of a person: the head `vertices` f32 [n, 3], `hair` f32 [k, 3], what is `worn` and held.
 
     Under a hat the hair mesh is left out. The triangles' order: head, worn, transparent, hair.

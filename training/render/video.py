@@ -13,9 +13,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeface.point_sets import five_points
-from edgeface.values import F32, U8
+from edgeface.values import F32, F64, I64, U8
 from training.render import acting, draw, figure, raster
 from training.render import head as heads
 from training.render import light as lights
@@ -135,7 +136,7 @@ def _truth(one: Layer, clear: F32) -> dict | None:
     }
 
 
-def _rounded(values: np.ndarray, digits: int = 2) -> list:
+def _rounded(values: NDArray, digits: int = 2) -> list:
     return np.asarray(values, float).round(digits).tolist()
 
 
@@ -187,7 +188,7 @@ class _Take:
     step: float
 
 
-def layer(scene: Scene, actor: Actor, folder: Path, second: float, principal: np.ndarray) -> Layer:
+def layer(scene: Scene, actor: Actor, folder: Path, second: float, principal: F64) -> Layer:
     """One person, seen by a camera whose axis falls on the pixel `principal` [2]."""
     head, front = model(folder)
     now, shot = acting.doing(actor, head, second)
@@ -230,7 +231,7 @@ def layer(scene: Scene, actor: Actor, folder: Path, second: float, principal: np
 
 
 def _with_body(
-    take: _Take, corner: np.ndarray, seen: draw.Picture, frame_size: tuple[int, int]
+    take: _Take, corner: I64, seen: draw.Picture, frame_size: tuple[int, int]
 ) -> tuple[tuple[int, int], F32, F32]:
     """The part of the frame that head and body cover: its corner, and the light and alpha of its samples.
 
@@ -265,7 +266,7 @@ def _smaller(picture: F32, times: int) -> F32:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def backdrop(scene: Scene, principal: np.ndarray) -> F32:
+def backdrop(scene: Scene, principal: F64) -> F32:
     """Linear light [h, w, 3] of the panorama, out of focus, as the camera finds it."""
     focal = scene.width / 2 / np.tan(np.radians(scene.backdrop_angle) / 2)
     moved = (principal - [scene.width / 2, scene.horizon]) * focal / scene.focal
