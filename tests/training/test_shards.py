@@ -15,6 +15,7 @@ from synthetic_banks import bank
 
 from training.render import __main__ as command
 from training.render import scene, shards, sheet
+from training.render.__main__ import sampler
 
 
 def test_shards_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
@@ -65,6 +66,15 @@ def test_the_command_says_what_it_cannot_do(
     monkeypatch.setattr("sys.argv", ["render", str(config), *arguments])
     with pytest.raises(SystemExit, match=message):
         command.main()
+
+
+def test_scenes_ask_for_photographs_before_heads_are_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "head.npz").touch()
+    monkeypatch.setenv("EDGEFACE_TRAINING_ASSETS", str(tmp_path))
+    heads = {"folder": str(tmp_path / "heads"), "seed": 1, "count": 1, "per_shard": 1}
+    with pytest.raises(FileNotFoundError, match=r"no photos\.npz in .*: run python -m training\.prepare_assets"):
+        sampler({"kind": "scenes", "size": 96, "heads": heads}, scene.INGREDIENTS, jobs=1)
+    assert not (tmp_path / "heads").exists()
 
 
 def test_a_sheet_shows_the_labels() -> None:

@@ -71,10 +71,11 @@ def shard_length(per_shard: int, count: int | None) -> int:
 
 def sampler(wanted: dict[str, Any], ingredients: frozenset[str], jobs: int) -> shards.Sample:
     """What draws one sample of the config's kind; a bank of heads for scenes is rendered first where it is missing."""
-    folder = assets.folder()
     if wanted["kind"] != "scenes":
+        folder = assets.folder()
         render = {"faces": face.render, "heads": bank.render}[wanted["kind"]]
         return partial(render, folder=folder, ingredients=ingredients)
+    folder = assets.folder("photos.npz")  # asked for here: the bank of heads takes long
     heads = dict(wanted["heads"])
     render = partial(bank.render, folder=folder)
     place = Path(heads["folder"])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeface.values import F32, U8
+from training.assets import read
 from training.render.background import Panorama, lookalike_bank, panoramas, photographs
 from training.render.bank import BACK
 from training.render.body import Bodies, body_bank
@@ -78,12 +79,9 @@ def heads_of(picture: U8, alpha: U8, xyxy: F32, keypoints: F32, kind: U8, pose: 
 def load_banks(heads: Path, assets: Path, seed: int, *, bodies: int = 300, things: int = 480) -> Banks:
     """The heads of a folder, `bodies` and `things` made from `seed`, panoramas and photographs of the assets' folder.
 
-    Raises FileNotFoundError.
+    Raises FileNotFoundError that says how to make what is missing.
     """
-    with np.load(assets / "hdri.npz") as stored:
-        views = panoramas({name: stored[name] for name in stored.files})
-    with np.load(assets / "photos.npz") as stored:
-        photos = photographs({name: stored[name] for name in stored.files})
+    views, photos = panoramas(read(assets / "hdri.npz")), photographs(read(assets / "photos.npz"))
     return Banks(load_heads(heads), body_bank(seed, bodies, 256), lookalike_bank(seed + 1, things), views, photos)
 
 
