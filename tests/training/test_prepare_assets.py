@@ -33,7 +33,7 @@ def test_the_table_names_every_file_with_its_hash_and_where_it_comes_from() -> N
     assert sum("identity" in name for name in head.files) == 100
     assert len(head.files) == 100 + 53 + 3  # expressions; the neutral head, its table, the licence
     assert len(hair.files) == 16
-    assert [len(one.files) for one in photos] == [7, 11]
+    assert [len(one.files) for one in photos] == [6, 11]
     for one in sources:
         assert one.url.startswith("https://")
         assert all(len(sha) == 64 for sha in one.files.values())
@@ -56,7 +56,7 @@ def test_missing_wrong_and_not_pulled_files_are_named_with_their_upstream(tmp_pa
 def test_nothing_is_made_unless_all_files_are_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare_assets.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert len(said.err.splitlines()) == 156 + 16 + 1 + 7 + 11
+    assert len(said.err.splitlines()) == 156 + 16 + 1 + 6 + 11
     assert not said.out
     assert not (tmp_path / "out").exists()
 
