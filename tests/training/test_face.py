@@ -112,12 +112,24 @@ def test_the_mark_up_is_symmetric_and_stands_where_it_should(head):
 def test_the_jaw_follows_the_outline_of_a_turned_head(head):
     _, turned = posed(head, yaw=40)
     followed = draw.landmarks(head, turned, view())
-    fixed = draw.landmarks(head, turned, view(), contour=False)
+    fixed = draw.landmarks(head, turned, view(), follow=False)
     screen = view().project(turned.vertices)
-    outermost = screen[head.strips[2][0], 0]
-    assert np.isclose(followed[14, 0], screen[head.strips[14][0], 0].max())
-    assert followed[2, 0] == pytest.approx(outermost.min())
+    contour = screen[markup.follow_contour(screen[:, :2], head.points, head.strips, turned.roll)]
+    assert np.isclose(contour[14, 0], screen[head.strips[14][0], 0].max())
+    assert contour[2, 0] == pytest.approx(screen[head.strips[2][0], 0].min())
+    assert np.allclose(followed[[0, 8, 16]], contour[[0, 8, 16]], atol=1e-4)
     assert np.array_equal(followed[17:], fixed[17:]) and not np.array_equal(followed[:17], fixed[:17])
+
+
+def test_each_half_of_the_jaw_goes_in_equal_steps():
+    contour = np.zeros((17, 3), np.float32)
+    contour[:9, 0] = [0, 1, 2, 3, 4, 5, 6, 7, 16]  # straight, uneven
+    contour[8:, 0], contour[8:, 1] = 16, [0, 3, 4, 5, 6, 7, 8, 9, 32]
+    contour[:, 2] = np.arange(17)
+    found = markup.equal_steps(contour)
+    assert np.allclose(found[:9, :2], np.stack([np.arange(9) * 2, np.zeros(9)], 1))
+    assert np.allclose(found[8:, :2], np.stack([np.full(9, 16), np.arange(9) * 4], 1))
+    assert found[1, 2] == 2 and found[8, 2] == 8  # depth goes along
 
 
 @pytest.mark.parametrize(("yaw", "pitch"), [(30, 0), (-30, 0), (0, 20), (0, -20)])
@@ -168,7 +180,7 @@ def test_what_the_head_itself_hides_is_not_seen(head, yaw):
     wide = draw.View(120.0, 6.0, np.array([150.0, 150.0]))
     even = light.Light(np.ones((9, 3), np.float32), ())
     seen = draw.picture(np.random.default_rng(0), head, somebody, turned, wide, even, (300, 300))
-    visible = draw.visible(seen, draw.landmarks(head, turned, wide, contour=False))
+    visible = draw.visible(seen, draw.landmarks(head, turned, wide, follow=False))
     near, far = ((36, 48, 76), (45, 54, 78)) if yaw > 0 else ((45, 54, 78), (36, 48, 76))  # eye, mouth, ear
     assert visible[list(near)].all() and visible[30]
     assert not visible[far[2]] and not visible[far[0]]

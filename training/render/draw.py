@@ -113,12 +113,13 @@ def pose(head: heads.Head, person: Person, shot: Shot) -> Posed:
     )
 
 
-def landmarks(head: heads.Head, posed: Posed, view: View, contour: bool = True) -> F32:
+def landmarks(head: heads.Head, posed: Posed, view: View, follow: bool = True) -> F32:
     """The 80 points f32 [80, 3]: pixels and depth."""
     points = view.project(posed.places)
-    if contour:
+    if follow:
         screen = view.project(posed.vertices)
-        points[:17] = screen[markup.follow_contour(screen[:, :2], head.points, head.strips, posed.roll)]
+        contour = screen[markup.follow_contour(screen[:, :2], head.points, head.strips, posed.roll)]
+        points[:17] = markup.equal_steps(contour)
     return points
 
 

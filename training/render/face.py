@@ -17,7 +17,7 @@ from training.render.person import person, shot
 
 CROP = 80  # pixels of the network's crop
 MARGIN = 8  # more on each side, so that augmentation can turn and shift it
-FRAME = 1.2  # the crop's side over the longer side of the face's box: crop_scale of the card
+FRAME = 1.1  # the crop's side over the longer side of the face's box: crop_scale of the card
 SUPERSAMPLING = 2
 INGREDIENTS = (
     camera.INGREDIENTS

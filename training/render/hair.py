@@ -65,7 +65,8 @@ def combed(rng: np.random.Generator, folder: Path) -> tuple[Style, F32]:
 def scalp(rng: np.random.Generator, base: F32, over_hairline: F32) -> tuple[F32, F32]:
     """How much of each vertex is hair f32 [n] 0..1, and how far hair pushes it outward f32 [n], head units."""
     waves = np.sin(base[:, 0] * rng.uniform(0.6, 3) + rng.uniform(0, 6)) * rng.uniform(0, 0.35)
-    line = over_hairline + rng.normal(0, 0.5) + waves
+    forehead = np.clip((base[:, 2] - 5) / 3, 0, 1) * rng.uniform(-0.6, 1.4)  # it grows, too
+    line = over_hairline + rng.normal(0, 0.5) - forehead + waves
     covered = np.clip(line / 0.5 + 0.5, 0, 1).astype(np.float32)
     thick = rng.choice([0.1, 0.5, 1.2, 2.0]) * rng.uniform(0.5, 1.3)
     curls = 1 + 0.25 * np.sin(base @ rng.uniform(0.5, 2.5, 3).astype(np.float32) + rng.uniform(0, 6))

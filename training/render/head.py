@@ -61,7 +61,7 @@ def load(folder: Path) -> Head:
     on_skin = np.zeros(len(base), bool)
     on_skin[np.unique(faces[np.isin(material, SKIN)])] = True
     # hairline to chin, temple to temple: about what SCRFD's networks draw
-    front = on_face[(base[on_face, 1] > -7.2) & (base[on_face, 1] < 9.5)]
+    front = on_face[(base[on_face, 1] > -7.1) & (base[on_face, 1] < 10.2)]
     front = front[(np.abs(base[front, 0]) < 6.5) & (base[front, 2] > 3.6)]
     return Head(
         base=base,
@@ -88,7 +88,7 @@ def hairline(base: F32, on_skin: Bool, ears: Bool) -> F32:
     """How far f32 [n] each vertex lies above the line where hair begins, head units."""
     x, y, z = base.T
     line = np.interp(
-        z, [-5, -2, 0.5, 2.2, 3.2, 4.2, 5.2, 6.5, 8, 11], [-4.5, -3.5, -1, 1.5, 1.2, 4.5, 7.6, 8.6, 9, 9.2]
+        z, [-5, -2, 0.5, 2.2, 3.2, 4.2, 5.2, 6.5, 8, 11], [-4.5, -3.5, -1, 1.5, 1.2, 4.5, 7.6, 8.9, 9.9, 10.2]
     )
     above = (y - line).astype(np.float32)
     above[ears] = -2

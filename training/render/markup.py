@@ -146,3 +146,16 @@ def follow_contour(screen: F32, points: I64, strips: Sequence[Strip], roll: floa
         outward = np.array([dx * cos - dy * sin, -(dx * sin + dy * cos)])
         chosen[i] = strip[np.argmax(screen[strip] @ outward)]
     return chosen
+
+
+def equal_steps(contour: F32) -> F32:
+    """The jaw's points f32 [17, 3] (pixels, depth) along the `contour` [17, 3]: equal steps in each half.
+
+    So annotators spread them, also where the head is turned and one half is long and the other short.
+    """
+    halves = []
+    for half in (contour[:9], contour[8:]):
+        along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(half[:, :2], axis=0).T))])
+        at = np.linspace(0, along[-1], 9)
+        halves.append(np.stack([np.interp(at, along, half[:, k]) for k in range(3)], 1))
+    return np.concatenate([halves[0], halves[1][1:]]).astype(np.float32)
