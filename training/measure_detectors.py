@@ -33,7 +33,7 @@ from edgeface.networks import open_networks
 from edgeface.values import Detections, Frame
 from training import detector_agreement as agreement
 from training.agreement_report import figures, text
-from training.measured import Measured, config_of, find_detector, names_of
+from training.measured import Measured, config_of, find_detector, names_of, run
 from training.tables import heading, row
 
 CLIPS = (".gif", ".mp4", ".mkv", ".avi")
@@ -165,4 +165,4 @@ def speed_text(report: Table) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -40,7 +40,7 @@ from edgeface.model_card import Card, Fpenet, find_card
 from edgeface.networks import make_landmarker, open_networks
 from edgeface.point_sets import OUTER_EYE_CORNERS
 from edgeface.values import F32, F64, Bool, Frame, Landmarks
-from training.measured import config_of, find_detector, names_of
+from training.measured import config_of, find_detector, names_of, run
 from training.tables import heading, percent, row
 
 SHIPPED = "edgeface-landmarks"
@@ -249,4 +249,4 @@ def text(report: Table) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

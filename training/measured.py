@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeface.config import Config, load_config
-from edgeface.errors import EngineError
+from edgeface.errors import EdgefaceError, EngineError
 from edgeface.model_card import Card, bundled_engines, find_card, find_onnx
 
 LENDER = "edgeface-detector"
@@ -48,6 +49,14 @@ def find_detector(network: str, scratch: Path) -> Measured:
     text = re.sub(r"(?m)^(sha256|near_look) .*\n", "", text)
     lent.write_text(re.sub(r"(?m)^onnx = .*$", f'onnx = "{path.name}"', text))
     return Measured(find_card(str(lent), folders), str(lent), folders)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a measuring program; what it cannot work with is one line on stderr."""
+    try:
+        main()
+    except EdgefaceError as error:
+        sys.exit(str(error))
 
 
 def names_of(networks: Sequence[str]) -> dict[str, str]:

@@ -140,6 +140,17 @@ def test_quarter_turns_move_boxes_and_points_with_the_picture() -> None:
     assert np.allclose(scenes.quarter_turned(scene, 1)["keypoints"][0, 0], (6, 19))  # counter-clockwise
 
 
+def test_views_lie_on_a_side_as_often_as_they_are_told_to() -> None:
+    scene = a_scene(64, 0, 0)
+    scene["picture"] = np.broadcast_to(np.arange(64, dtype=np.uint8) * 3, (64, 64)).copy()  # brighter to the right
+    for turned, upright in ((0.0, 20), (1.0, None)):
+        along_x = 0
+        for seed in range(20):
+            seen = scenes.view([scene] * 4, 32, np.random.default_rng(seed), 1.0, 1.0, turned=turned)["picture"]
+            along_x += bool((np.diff(seen.astype(int), axis=1) != 0).all())
+        assert along_x == upright if upright else 1 <= along_x <= 14  # a third is upside down
+
+
 def test_small_and_cut_faces_are_to_be_ignored_and_those_outside_are_gone() -> None:
     scene = {
         "picture": np.zeros((64, 64), np.uint8),
@@ -147,6 +158,8 @@ def test_small_and_cut_faces_are_to_be_ignored_and_those_outside_are_gone() -> N
         "keypoints": np.zeros((4, 5, 2), np.float32),
         "ignore": np.zeros(4, np.uint8),
     }
+    asked_for = scenes.trimmed({**scene, "ignore": np.array([1, 0, 0, 0], np.uint8)}, 8.0, 0.5)
+    assert asked_for["ignore"].tolist() == [True, True, True]
     seen = scenes.trimmed(scene, 8.0, 0.5)
     assert seen["xyxy"].tolist() == [[0, 0, 20, 20], [30, 30, 36, 36], [0, 0, 5, 20]]
     assert seen["ignore"].tolist() == [False, True, True]
@@ -158,4 +171,6 @@ def test_tone_keeps_the_range_and_changes_every_picture_in_its_own_way() -> None
     assert float(toned.min()) >= 0
     assert float(toned.max()) <= 255
     assert len({round(float(mean), 3) for mean in toned.mean((1, 2, 3))}) == 4
+    noisy = toned.flatten(1).std(1) > 0.1
+    assert noisy.any() and not noisy.all()
     torch.testing.assert_close(augment.tone(luma, torch.Generator().manual_seed(0), 0.0), luma)

@@ -132,6 +132,17 @@ def test_each_half_of_the_jaw_goes_in_equal_steps():
     assert found[1, 2] == 2 and found[8, 2] == 8  # depth goes along
 
 
+def test_the_jaw_follows_the_same_outline_when_the_picture_turns(head):
+    far = draw.View(1e5, 4.0, np.zeros(2))
+    chosen = []
+    for roll in (0, 40):
+        _, turned = posed(head, yaw=30, roll=roll)
+        screen = far.project(turned.vertices)
+        chosen.append(markup.follow_contour(screen[:, :2], head.points, head.strips, turned.roll))
+    upright = far.project(posed(head, yaw=30)[1].vertices)
+    assert np.abs(upright[chosen[0], :2] - upright[chosen[1], :2]).max() < 0.6 * far.scale  # the neck's roll is less
+
+
 @pytest.mark.parametrize(("yaw", "pitch"), [(30, 0), (-30, 0), (0, 20), (0, -20)])
 def test_turning_moves_the_nose_the_way_it_is_named(head, yaw, pitch):
     _, straight = posed(head)

@@ -52,6 +52,8 @@ def test_landmarks_are_asked_where_they_are_in_the_crop_and_seen_everywhere() ->
     assert outside["seen"] == pytest.approx(math.log(2))
     border = landmark_parts([80.0, 40.0], [81.0, 40.0], 0.0)
     assert border["points"] == 0  # asked, and as near as a crop's point can be
+    assert landmark_parts([70.0, 40.0], [81.0, 40.0], 0.0)["points"] > 1
+    assert border["spread"] == 0 < near["spread"]  # half of its heat would lie outside
 
 
 def test_hidden_points_weigh_less_in_the_mean() -> None:
@@ -66,6 +68,19 @@ def test_hidden_points_weigh_less_in_the_mean() -> None:
         hidden_weight=0.5,
     )
     assert float(parts["points"]) == pytest.approx(math.log(2) * 0.5 / 1.5, rel=1e-5)
+
+
+def test_points_weigh_as_they_are_told_to() -> None:
+    parts = losses.landmarks(
+        torch.tensor([[[40.0, 40.0], [40.0, 40.8]]]),
+        torch.zeros(1, 2),
+        torch.ones(1, 2, 1),
+        torch.zeros(1, 2),
+        torch.full((1, 2, 2), 40.0),
+        torch.ones(1, 2),
+        torch.tensor([1.0, 3.0]),
+    )
+    assert float(parts["points"]) == pytest.approx(math.log(2) * 3 / 4, rel=1e-5)
 
 
 def test_diou_of_known_boxes() -> None:

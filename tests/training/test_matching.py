@@ -89,6 +89,12 @@ def test_a_face_covers_an_ellipse_of_cells() -> None:
     assert weight[5, 8] == 1  # 48 px
 
 
+def test_a_cell_s_point_is_half_a_pixel_from_its_corner() -> None:
+    box = np.array([[60.5, 60.5, 100.5, 100.5]], np.float32)  # radius 16 px about the point of cell 5, 5
+    owner, _ = matching.coverage(box, np.zeros(1), 160, 160)
+    assert {tuple(cell) for cell in np.argwhere(owner == 0).tolist()} == {(5, 5), (4, 5), (6, 5), (5, 4), (5, 6)}
+
+
 def test_a_small_face_covers_a_cell_and_ignored_ones_none() -> None:
     boxes = np.array([[20, 20, 24, 24], [100, 100, 140, 140]], np.float32)
     owner, weight = matching.coverage(boxes, np.array([0, 1]), 160, 160)

@@ -17,7 +17,7 @@ from edgeface.evaluate.labels import demo_labels, frames
 from edgeface.model_card import bundled_engines, find_onnx
 from edgeface.values import Detections
 from training import detector_agreement as agreement
-from training import measure_detectors, measure_landmarks
+from training import measure_detectors, measure_landmarks, measured
 from training.measured import config_of, find_detector
 
 FACE = [100.0, 100.0, 140.0, 150.0]
@@ -271,3 +271,11 @@ def test_a_face_is_frontal_whose_nose_is_in_the_middle_however_the_head_is_tilte
     xy[:, 36], xy[:, 45], xy[:, 30] = [0, 0], [100, 100], [20, 80]  # tilted by 45 degrees, the nose 30 below
     xy[1, 30] = [35, 95]  # and 15 aside
     assert measure_landmarks.frontal(xy).tolist() == [True, False]
+
+
+def test_what_cannot_be_measured_is_one_line() -> None:
+    def refuses() -> None:
+        raise EngineError("x.onnx: no such file")
+
+    with pytest.raises(SystemExit, match="x.onnx: no such file"):
+        measured.run(refuses)

@@ -129,6 +129,18 @@ def test_a_new_run_may_begin_with_the_weights_of_another(data: Path, tmp_path: P
     torch.testing.assert_close(second.network.state_dict(), first.average.state_dict())
 
 
+def test_the_averaged_copy_follows_weights_and_running_statistics(data: Path, tmp_path: Path) -> None:
+    run = Run(make_task(LANDMARKS), settings(data, steps=2, average=0.05), tmp_path)
+    before = {name: value.clone() for name, value in run.average.state_dict().items()}
+    train(run, stop_after=1, **QUIET)
+    now, averaged = run.network.state_dict(), run.average.state_dict()
+    moved = [name for name in before if "num_batches" not in name]
+    assert any("running_mean" in name for name in moved)
+    for name in moved:
+        torch.testing.assert_close(averaged[name], torch.lerp(before[name], now[name], 0.95))
+    assert all(torch.equal(averaged[name], now[name]) for name in before if name not in moved)
+
+
 def test_without_a_validation_shard_there_is_no_measure(tmp_path: Path) -> None:
     drawn.write(tmp_path / "data", "faces", drawn.faces(16, 1), 1)
     run = Run(make_task(LANDMARKS), settings(tmp_path / "data", steps=1), tmp_path / "run")
