@@ -124,6 +124,11 @@ def test_the_runtime_decodes_gridbox_as_the_training_does() -> None:
     np.testing.assert_allclose(candidates.xyxy[:, 2:], (place + away[:, 2:]).numpy(), atol=1e-3)
 
 
+def test_gridbox_s_input_is_red_green_blue() -> None:
+    seen = gridbox.GridBox().luma(torch.eye(3).reshape(3, 3, 1, 1)).flatten()  # pure red, green, blue
+    torch.testing.assert_close(seen, torch.tensor([0.299, 0.587, 0.114]))  # ITU-R BT.601, as the runtime's luma
+
+
 def test_gridbox_sees_the_luma_only_and_never_learns_another() -> None:
     network = unsettled(gridbox.GridBox(16, (16, 16, 16, 16), (0, 0, 0, 0)))
     rgb = torch.rand(1, 3, 64, 64)
