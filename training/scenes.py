@@ -76,6 +76,20 @@ def quarter_turned(scene: Scene, times: int) -> Scene:
     return {"picture": picture, "xyxy": xyxy, "keypoints": keypoints, "ignore": scene["ignore"]}
 
 
+def stretched(scene: Scene, factor: float) -> Scene:
+    """Made `factor` times as wide."""
+    height, width = scene["picture"].shape
+    wide = max(1, round(width * factor))
+    exact = np.float32(wide / width)
+    picture = cv2.resize(
+        scene["picture"], (wide, height), interpolation=cv2.INTER_AREA if exact < 1 else cv2.INTER_LINEAR
+    )
+    xyxy, keypoints = scene["xyxy"].copy(), scene["keypoints"].copy()
+    xyxy[:, [0, 2]] *= exact
+    keypoints[..., 0] *= exact
+    return {"picture": picture, "xyxy": xyxy, "keypoints": keypoints, "ignore": scene["ignore"]}
+
+
 def trimmed(scene: Scene, least_px: float, least_share: float) -> Scene:
     """Boxes clipped to the picture; those outside are gone, small or cut ones are to be ignored."""
     height, width = scene["picture"].shape
@@ -102,18 +116,21 @@ def view(
     least_px: float = 8.0,
     least_share: float = 0.5,
     turned: float = 0.1,
+    stretch: float = 1.0,
 ) -> Scene:
     """A training picture of `size` pixels from four scenes: the first, or all as tiles where they are made smaller.
 
     The scale is log-uniform from `smallest` to `largest` (a scene's pixel becomes so many). Faces under `least_px`, and
     those of which the crop leaves less than `least_share`, are to be ignored. A share `turned` lies on a side or upside
-    down.
+    down. `stretch`: up to how much wider or narrower a scene becomes, for networks whose input is not letterboxed.
     """
     scale = float(np.exp(random.uniform(np.log(smallest), np.log(largest))))
     side = max(1, round(size / scale))
     scene = scenes[0]
     if side > max(scene["picture"].shape) and random.random() < 0.8:
         scene = tiled(scenes)
+    if stretch > 1:
+        scene = stretched(scene, float(np.exp(random.uniform(-np.log(stretch), np.log(stretch)))))
     height, width = scene["picture"].shape
     corner = [int(random.integers(min(0, room), max(0, room) + 1)) for room in (width - side, height - side)]
     scene = window(scene, (corner[0], corner[1]), side, size)

@@ -151,6 +151,33 @@ def test_views_lie_on_a_side_as_often_as_they_are_told_to() -> None:
         assert along_x == upright if upright else 1 <= along_x <= 14  # a third is upside down
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.4])
+def test_stretching_moves_boxes_and_points_with_the_picture(factor: float) -> None:
+    picture = np.zeros((40, 40), np.uint8)
+    picture[5:9, 20:30] = 200
+    scene = {
+        "picture": picture,
+        "xyxy": np.array([[20, 5, 30, 9]], np.float32),
+        "keypoints": np.full((1, 5, 2), (25.0, 6.0), np.float32),
+        "ignore": np.zeros(1, np.uint8),
+    }
+    wide = scenes.stretched(scene, factor)
+    assert wide["picture"].shape == (40, 40 * factor)
+    assert np.allclose(wide["xyxy"][0], (20 * factor, 5, 30 * factor, 9))
+    assert np.allclose(wide["keypoints"][0, 0], (25 * factor, 6))
+    left, right = int(20 * factor) + 1, int(30 * factor) - 1
+    assert (wide["picture"][6:8, left:right] == 200).all() and wide["picture"][:, : left - 2].sum() == 0
+    assert scene["xyxy"][0, 0] == 20  # the bank's own labels stay
+
+
+def test_views_are_stretched_only_when_wanted() -> None:
+    four = [a_scene(96, 1, i) for i in range(4)]
+    plain, same, wide = (
+        scenes.view(four, 64, np.random.default_rng(3), turned=0.0, stretch=stretch) for stretch in (1.0, 1.0, 1.6)
+    )
+    assert np.array_equal(plain["picture"], same["picture"]) and not np.array_equal(plain["picture"], wide["picture"])
+
+
 def test_small_and_cut_faces_are_to_be_ignored_and_those_outside_are_gone() -> None:
     scene = {
         "picture": np.zeros((64, 64), np.uint8),

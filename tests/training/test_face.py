@@ -177,6 +177,16 @@ def test_gaze_and_lids_are_what_the_eyes_do(head):
     assert eyes[0] > 0.9 and eyes[1] < 0.4
 
 
+def test_closed_lids_hide_the_iris():
+    shut = []
+    for seed in range(60):
+        made = face.render(np.random.default_rng([11, seed]), FOLDER, PLAIN)
+        for eye, iris in enumerate((slice(68, 72), slice(72, 76))):
+            if made.eyes[eye] <= face.CLOSED:
+                shut.append(made.visible[iris].any())
+    assert shut and not any(shut)
+
+
 def test_irises_lie_between_the_lids_corners(head):
     points = draw.landmarks(head, posed(head)[1], view())
     for first, corners in ((68, (36, 39)), (72, (42, 45))):

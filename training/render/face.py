@@ -19,6 +19,7 @@ CROP = 80  # pixels of the network's crop
 MARGIN = 8  # more on each side, so that augmentation can turn and shift it
 FRAME = 1.1  # the crop's side over the longer side of the face's box: crop_scale of the card
 SUPERSAMPLING = 2
+CLOSED = 0.25  # openness up to which an iris is hidden
 INGREDIENTS = (
     camera.INGREDIENTS
     | background.INGREDIENTS - {"photos"}
@@ -76,6 +77,8 @@ def render(
     )
     seen = draw.picture(for_shade, head, somebody, posed, view, light, (big, big), infrared=infrared)
     visible = draw.visible(seen, points)
+    for eye, iris in enumerate((slice(68, 72), slice(72, 76))):
+        visible[iris] &= posed.eyes[eye] > CLOSED  # lids are thinner than the depth test can tell
     behind = np.full((big, big), 0.5, np.float32)
     if "background" in ingredients:
         behind = background.background(for_background, views(folder), big, big, ingredients)

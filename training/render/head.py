@@ -61,8 +61,8 @@ def load(folder: Path) -> Head:
     on_skin = np.zeros(len(base), bool)
     on_skin[np.unique(faces[np.isin(material, SKIN)])] = True
     # hairline to chin, temple to temple: about what SCRFD's networks draw
-    front = on_face[(base[on_face, 1] > -7.1) & (base[on_face, 1] < 10.2)]
-    front = front[(np.abs(base[front, 0]) < 6.5) & (base[front, 2] > 3.6)]
+    front = on_face[(base[on_face, 1] > -6.9) & (base[on_face, 1] < 9.7)]
+    front = front[(np.abs(base[front, 0]) < 6.15) & (base[front, 2] > 3.6)]
     return Head(
         base=base,
         faces=faces,

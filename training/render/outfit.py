@@ -27,7 +27,7 @@ def make(kind: str, seed: int, head: heads.Head, vertices: F32, points: F32, ski
         return headwear.hat(rng, vertices, marks)
     if kind == "mask":
         return wear.mask(rng, vertices, head.face_triangles, marks)
-    return hands.hand(rng, marks, skin) if kind == "hand" else props.thing(rng, marks)
+    return hands.hand(rng, marks, skin) if kind == "hand" else props.thing(rng, marks, skin)
 
 
 def patch(rng: np.random.Generator, picture: F32) -> tuple[F32, Bool]:
