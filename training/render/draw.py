@@ -67,7 +67,7 @@ class Picture:
     """A person without a background."""
 
     rgb: F32  # [h, w, 3] linear light, 0 where nobody is
-    alpha: F32  # [h, w] 0 or 1, less at a transparent edge
+    alpha: F32  # [h, w] 0 or 1
     depth: F32  # [h, w] head units from the camera
     face: Bool  # [h, w] the face itself is seen: not hair, hat, hand
 
@@ -212,13 +212,11 @@ def _through(rgb: F32, screen: F32, parts: Surfaces, depth: F32, light: lights.L
         return rgb, depth
     nearer, index, weights = depth.copy(), np.full(depth.shape, -1, np.int32), np.zeros((*depth.shape, 2), np.float32)
     raster.draw(screen, parts.faces[first:last], first, True, nearer, index, weights)
-    where = index >= 0
-    out = np.zeros((*depth.shape, 6), np.float32)
-    attributes = np.ascontiguousarray(np.concatenate([parts.albedo, parts.normals], 1))
-    raster.interpolate(index, weights, parts.faces, attributes, out)
-    cover = np.where(where, parts.opacity[np.maximum(index, 0)], 0)[..., None] * seen[..., None]
+    albedo = np.zeros((*depth.shape, 3), np.float32)
+    raster.interpolate(index, weights, parts.faces, parts.albedo, albedo)
+    cover = np.where(index >= 0, parts.opacity[np.maximum(index, 0)], 0)[..., None] * seen[..., None]
     level = np.maximum(lights.harmonics(np.float32([0, 0, 1])) @ light.ambient, 0.05) + sum(
         lamp.colour * 0.4 for lamp in light.lamps
     )
     depth = np.where(cover[..., 0] > 0.5, nearer, depth)
-    return rgb * (1 - cover) + out[..., :3] * level * cover, depth
+    return rgb * (1 - cover) + albedo * level * cover, depth
