@@ -29,6 +29,7 @@ def figures(looks: Sequence[Look], threshold: float) -> Table:
     if faces:
         table["by_size"] = agreement.by_size(faces, threshold)
         table["recall"] = agreement.recall(faces, threshold)
+        table["by_kind"] = agreement.by_kind(faces, threshold)
         shape = agreement.geometry(faces, threshold)
         table["geometry"] = None if shape is None else plain(shape)
         table["recall_at"] = {str(rate): agreement.recall_at(looks, rate) for rate in agreement.FALSE_RATES}
@@ -74,6 +75,12 @@ def text(report: Table) -> str:
         for name, one in networks.items():
             shares = [number(hit / there if there else None) for hit, there in one["by_size"]]
             lines += row(at[name], shares, number(one["recall"]), number(one["false"]["faces"][0]))
+        if first["by_kind"]:
+            lines += ["", *heading(f"found of faces of {agreement.LARGE_PX:.0f} px and more", list(at.values()))]
+        for name, rows in first["by_kind"].items():
+            for which, (_, there) in rows.items():
+                hits = [one["by_kind"][name][which][0] for one in networks.values()]
+                lines += row(f"{name} {which} ({there})", [number(hit / there) for hit in hits])
         rates = [f"{rate:g}" for rate in agreement.FALSE_RATES]
         lines += ["", *heading("recall at false boxes a picture, all kinds", rates)]
         for name, one in networks.items():

@@ -6,17 +6,20 @@ to another are neither faces to find nor false where the detector has them too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgeface.boxes import area, iou
 from edgeface.values import F32, F64, Bool, Detections
+from training.face_kinds import Kinds
 
 FOUND_IOU, FALSE_IOU = 0.5, 0.3  # from which on a face is found; below which a box is false
 SIZES_PX = (8.0, 16.0, 32.0, 64.0, 128.0, np.inf)  # borders of the rows, pixels of a letterboxed input
 INPUT_PX = 640.0  # the longer side of that input
+LARGE_PX = 32.0  # from which on faces are told by what they are like
 WITHIN = 0.05  # of the reference box's size
 FALSE_RATES = (0.05, 0.1, 0.3, 1.0)  # false boxes a picture
 
@@ -31,15 +34,22 @@ class Look:
     doubtful: F32  # [m, 4] all boxes of the reference, the faces among them
     found: Detections  # the detector's, down to its lowest score
     size_px: F64  # [n] of the faces, in pixels of the letterboxed input
+    kinds: Kinds = field(default_factory=dict)  # what each of the faces is like
 
 
-def look(kind: str, frame_size: tuple[int, int], reference: Detections, found: Detections, sure_score: float) -> Look:
-    """Both detectors' boxes on a picture of `frame_size` (width, height); `sure_score`: from which on a face counts."""
+def look(
+    kind: str, frame_size: tuple[int, int], reference: Detections, found: Detections, sure_score: float,
+    kinds: Kinds | None = None,
+) -> Look:  # fmt: skip
+    """Both detectors' boxes on a picture of `frame_size` (width, height); `sure_score`: from which on a face counts.
+
+    `kinds`: of the faces that count.
+    """
     found, reference = clipped(found, frame_size), clipped(reference, frame_size)
     sure = reference.score >= sure_score
     truth = reference.xyxy[sure]
     size = np.sqrt(area(truth)).astype(float) * (INPUT_PX / max(frame_size))
-    return Look(kind, truth, reference.keypoints[sure], reference.xyxy, found, size)
+    return Look(kind, truth, reference.keypoints[sure], reference.xyxy, found, size, kinds or {})
 
 
 def clipped(found: Detections, frame_size: tuple[int, int]) -> Detections:
@@ -66,6 +76,21 @@ def by_size(looks: Sequence[Look], threshold: float) -> list[tuple[int, int]]:
     hit = np.concatenate([faces_found(one, threshold) for one in looks])
     row = np.digitize(sizes, SIZES_PX) - 1
     return [(int(hit[row == number].sum()), int((row == number).sum())) for number in range(len(SIZES_PX) - 1)]
+
+
+def by_kind(looks: Sequence[Look], threshold: float) -> dict[str, dict[str, tuple[int, int]]]:
+    """Faces found and faces there of `LARGE_PX` and more: property -> row -> both, in the order of the names."""
+    hit: Counter[tuple[str, str]] = Counter()
+    there: Counter[tuple[str, str]] = Counter()
+    for one in looks:
+        found, large = faces_found(one, threshold), one.size_px >= LARGE_PX
+        for name, rows in one.kinds.items():
+            there.update((name, row) for row, counts in zip(rows, large, strict=True) if counts)
+            hit.update((name, row) for row, counts in zip(rows, large & found, strict=True) if counts)
+    table: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, row in sorted(there):
+        table.setdefault(name, {})[row] = hit[name, row], there[name, row]
+    return table
 
 
 def recall(looks: Sequence[Look], threshold: float) -> float:

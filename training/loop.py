@@ -39,6 +39,7 @@ class Settings:
     workers: int = 0  # processes that make batches
     threads: int = 1  # of this process, without a GPU
     precision: str = "bf16"  # or "fp32"
+    compile: bool = False  # by PyTorch: takes a minute and a C++ compiler, then is a quarter quicker on a CPU
     validation_every: int = 20  # every n-th shard is for validation only
     validation_samples: int = 1000
     measure_every: int = 500  # steps
@@ -88,6 +89,8 @@ class Run:
             self.network.load_state_dict(weights)
             self.average.load_state_dict(weights)
         self.learner: nn.Module = self.network
+        if settings.compile:
+            self.network.compile()
         if self.world > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.learner = nn.parallel.DistributedDataParallel(self.network, device_ids=ids)

@@ -1,14 +1,15 @@
 """Agreement of detectors with a reference one on real pictures, and what they see on pictures without a face.
 
     python -m training.measure_detectors NET [NET ...] --reference NET --pictures DIR ... --no-faces DIR ...
-                                         [--half dev|held-out] [--speed] [--json FILE]
+                                         [--half dev|held-out] [--rendered DIR] [--speed] [--json FILE]
 
 A NET is a card (its name or its .toml) or an ONNX file; the card of an ONNX file lies beside it or in engines/, or the
 shipped detector's is lent to it, which fits networks of that form. What is measured is what the product runs:
 letterboxing, decoding, suppression and, where its card has one, the look for near faces (`--one-look` does without).
 Name the reference's smaller sister as a NET, too: how far two real networks agree is what agreement is worth. Of a clip
 a few frames are taken. Below --no-faces each folder is a kind. The halves are told apart by a hash of the file's name,
-so that choices are made on one and the other stays unseen. --speed compares with the last NET.
+so that choices are made on one and the other stays unseen. --rendered has scenes with exact truth: how hidden a face
+is and how far it is turned is known there. --speed compares with the last NET.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,14 @@ from edgeface.model_card import Card
 from edgeface.networks import open_networks
 from edgeface.values import Detections, Frame
 from training import detector_agreement as agreement
+from training import face_kinds
 from training.agreement_report import figures, text
 from training.measured import Measured, config_of, find_detector, names_of, run
 from training.tables import heading, row
 
 CLIPS = (".gif", ".mp4", ".mkv", ".avi")
 LOWEST_SCORE = 0.05
+SURE, DOUBTFUL = 1.0, 0.0  # scores of what rendered scenes have
 ROUNDS, WARM_UP = 21, 3  # of what is timed
 
 Table = dict[str, Any]
@@ -50,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, nargs="+", default=[], metavar="DIR")
     parser.add_argument("--no-faces", type=Path, nargs="+", default=[], metavar="DIR", help="a folder a kind")
     parser.add_argument("--half", choices=("dev", "held-out"), help="of the files; without it all")
+    parser.add_argument("--rendered", type=Path, metavar="DIR", help="scenes-*.npz that none was trained on")
     parser.add_argument("--frames", type=int, default=3, help="of a clip, evenly spread")
     parser.add_argument("--sure", type=float, default=0.6, help="score from which on the reference's boxes are faces")
     parser.add_argument("--doubtful", type=float, default=0.3, help="score down to which they excuse a box")
@@ -79,14 +84,27 @@ def measure(given: argparse.Namespace, scratch: Path) -> Table:
         ]
         frames = [frame for _, frame in seen]
         true = detections(reference, frames, given.doubtful, given.one_look)
+        alike = [kinds_of(frame, theirs, given.sure) for frame, theirs in zip(frames, true, strict=True)]
         for name, network in networks.items():
             found = detections(network, frames, LOWEST_SCORE, given.one_look)
             looks = [
-                agreement.look(kind, (frame.width, frame.height), theirs, ours, given.sure)
-                for (kind, frame), theirs, ours in zip(seen, true, found, strict=True)
+                agreement.look(kind, (frame.width, frame.height), theirs, ours, given.sure, like)
+                for (kind, frame), theirs, ours, like in zip(seen, true, found, alike, strict=True)
             ]
             report["networks"][name] = figures(looks, network.card.thresholds.score)
         print(text(report))
+    if given.rendered:
+        scenes = [scene for path in sorted(given.rendered.glob("scenes-*.npz")) for scene in scenes_of(path)]
+        truth = {"reference": "exact truth", "half": str(given.rendered), "networks": {}}
+        for name, network in networks.items():
+            found = detections(network, [scene.frame for scene in scenes], LOWEST_SCORE, given.one_look)
+            looks = [
+                agreement.look("faces", (one.frame.width, one.frame.height), one.faces, ours, SURE, one.kinds)
+                for one, ours in zip(scenes, found, strict=True)
+            ]
+            truth["networks"][name] = figures(looks, network.card.thresholds.score)
+        report["rendered"] = truth
+        print(text(truth))
     if given.speed:
         report["speed"] = speed({name: network.card for name, network in networks.items()})
         print(speed_text(report["speed"]))
@@ -130,6 +148,36 @@ def clip(path: Path, count: int) -> list[Any]:
         frames.append(picture)
     middles = (np.arange(count) + 0.5) * len(frames) / count
     return [frames[number] for number in sorted({int(middle) for middle in middles})] if frames else []
+
+
+def kinds_of(frame: Frame, found: Detections, sure_score: float) -> face_kinds.Kinds:
+    """What the sure faces of a picture are like, where the reference has five points."""
+    sure = found.score >= sure_score
+    points = found.keypoints[sure]
+    return face_kinds.of_picture(frame.pixels, found.xyxy[sure], points) if points.shape[1] == 5 else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A rendered picture, its faces (score 1) and what may be found or not (score `DOUBTFUL`)."""
+
+    frame: Frame
+    faces: Detections
+    kinds: face_kinds.Kinds  # of the faces
+
+
+def scenes_of(path: Path) -> Iterator[Scene]:
+    """The scenes of a shard."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in ("picture", "first", "xyxy", "keypoints", "ignore", "visible", "pose")}
+    for number, picture in enumerate(arrays.pop("picture")):
+        mine = slice(*arrays["first"][number : number + 2])
+        score = np.where(arrays["ignore"][mine] > 0, DOUBTFUL, SURE).astype(np.float32)
+        faces = Detections(arrays["xyxy"][mine], score, arrays["keypoints"][mine])
+        sure = score == SURE
+        kinds = face_kinds.of_truth(arrays["pose"][mine][sure], arrays["visible"][mine][sure])
+        frame = Frame(0, 0, picture.shape[1], picture.shape[0], "bgr8", cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+        yield Scene(frame, faces, kinds)
 
 
 # --- speed

@@ -1,7 +1,8 @@
 """How far landmark networks are from labelled faces, beside the mean shape and the network that is shipped.
 
     python -m training.measure_landmarks NET [NET ...] --labels FILE ... [--mean NPZ | --shards DIR]
-                                          [--boxes points detector] [--crop-scale S] [--json FILE]
+                                          [--boxes points detector] [--crop-scale S] [--rendered DIR]
+                                          [--json FILE]
 
 A NET is a card (its name or its .toml) or an ONNX file; the card of an ONNX file lies beside it, or the shipped one is
 lent to it, with as many points as it has. Labels are what `edgeface evaluate landmarks` reads (dlib's .xml, .pts, TAO's
@@ -9,7 +10,8 @@ lent to it, with as many points as it has. Labels are what `edgeface evaluate la
 labelled points ("points"), and from a detector's own. Of 80 points the first 68 count. Errors are shares of the
 distance of the outer eye corners. The mean shape lies in --mean (array `mean` [N, 2], shares of the crop), or is that
 of the frontal faces of rendered shards; without either it is the mean of the other labelled faces. Sealed test sets
-stay sealed: this reads what it is given.
+stay sealed: this reads what it is given. --rendered has faces-*.npz that none was trained on, whose pose and hidden
+points are known.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from edgeface.model_card import Card, Fpenet, find_card
 from edgeface.networks import make_landmarker, open_networks
 from edgeface.point_sets import OUTER_EYE_CORNERS
 from edgeface.values import F32, F64, Bool, Frame, Landmarks
+from training import rendered_landmarks
 from training.measured import config_of, find_detector, names_of, run
 from training.tables import heading, percent, row
 
@@ -81,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--boxes", nargs="+", choices=("points", "detector"), default=["points", "detector"])
     parser.add_argument("--detector", default="edgeface-detector", metavar="NET", help="whose boxes are used")
     parser.add_argument("--crop-scale", type=float, help="for what has no card, instead of the shipped one's")
+    parser.add_argument("--rendered", type=Path, metavar="DIR", help="faces-*.npz that none was trained on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, also of each face")
     given = parser.parse_args(arguments)
     pictures = [first_points(picture) for path in given.labels for picture in read_labels(path)]
@@ -101,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }.items():
                 report["rows"].append({"network": name} | about | figures(faces))
     print(text(report))
+    if given.rendered:
+        cards = {name: landmark_card(one, given.crop_scale) for name, one in named.items()}
+        report["rendered"] = {name: rendered_landmarks.figures(card, given.rendered) for name, card in cards.items()}
+        print(f"\n{rendered_landmarks.text(report['rendered'])}")
     if given.json:
         given.json.write_text(json.dumps(report, indent=1) + "\n")
 

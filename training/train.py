@@ -37,6 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="train so many steps, instead of the config's end")
     parser.add_argument("--begin", type=Path, help="a checkpoint whose averaged weights a new run begins with")
     parser.add_argument("--rate", type=float, help="the highest learning rate, instead of the config's")
+    parser.add_argument("--compile", action="store_true", default=None, help="compile the network first")
     parser.add_argument("--workers", type=int, help="processes that make batches, instead of the config's")
     return parser
 
@@ -46,7 +47,7 @@ def main() -> None:
     chosen = arguments().parse_args()
     config = read(chosen.config)
     settings = Settings(**config["train"])
-    for name in ("data", "rate", "workers"):
+    for name in ("data", "rate", "workers", "compile"):
         if getattr(chosen, name) is not None:
             settings = replace(settings, **{name: getattr(chosen, name)})
     if chosen.minutes or chosen.steps:

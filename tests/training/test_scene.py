@@ -104,7 +104,7 @@ def test_what_is_ignored() -> None:
         ],
         np.float32,
     )
-    visible = np.array([1, 1, 0.29, 0.31, 1, 1], np.float32)
+    visible = np.array([1, 1, 0.39, 0.41, 1, 1], np.float32)
     assert scene.ignored(xyxy, visible, 100).tolist() == [1, 0, 1, 0, 1, 0]
     assert scene.ignored(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 100).tolist() == []
 

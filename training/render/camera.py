@@ -101,26 +101,26 @@ def interlace(picture: F32, rng: np.random.Generator) -> F32:
 def exposure(picture: F32, rng: np.random.Generator) -> F32:
     """Contrast about the mean, brightness and gamma of another camera."""
     mean = float(picture.mean())
-    contrast, level = float(np.exp(rng.normal(0, 0.25))), np.clip(mean + rng.normal(0, 0.08), 0.06, 0.85)
+    contrast, level = float(np.exp(rng.normal(0.05, 0.17))), np.clip(mean + rng.normal(0, 0.05), 0.1, 0.75)
     curved = np.clip((picture - mean) * np.float32(contrast) + np.float32(level), 0, 1)
-    return np.asarray(cv2.pow(curved, float(np.exp(rng.normal(0, 0.3)))), np.float32)
+    return np.asarray(cv2.pow(curved, float(np.exp(rng.normal(0, 0.18)))), np.float32)
 
 
 def over_exposure(picture: F32, rng: np.random.Generator) -> F32:
     """Too much light: highlights clip and bloom a little."""
     most = max(1.1, 0.9 / max(0.01, float(np.median(picture))))  # something stays to be seen
-    bright = picture * np.float32(min(most, rng.uniform(1.25, 2.2)))
+    bright = picture * np.float32(min(most, rng.uniform(1.2, 1.8)))
     bloom = cv2.GaussianBlur(np.clip(bright - 1, 0, 1), (0, 0), rng.uniform(1, 6))
     return np.asarray(bright + bloom * np.float32(rng.uniform(0, 0.8)), np.float32)
 
 
 def low_light(picture: F32, rng: np.random.Generator) -> F32:
     """Few photons, amplified: shot noise (variance = signal) and read noise in linear light, then often smoothed."""
-    photons = float(np.exp(rng.uniform(np.log(30), np.log(400))))  # at white
+    photons = float(np.exp(rng.uniform(np.log(80), np.log(1000))))  # at white
     linear = cv2.pow(np.clip(picture, 0, 1), DISPLAY_GAMMA) * np.float32(photons)
     deviation = np.sqrt(linear + np.float32(rng.uniform(0.5, 3) ** 2))
     noisy = linear + deviation * rng.standard_normal(linear.shape, dtype=np.float32)
-    gain = rng.uniform(0.15, 1.0) / photons
+    gain = rng.uniform(0.3, 1.0) / photons
     seen = np.asarray(cv2.pow(np.clip(noisy * np.float32(gain), 0, 1), 1 / DISPLAY_GAMMA), np.float32)
     if rng.random() < 0.4:  # the camera's own denoiser
         seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), rng.uniform(0.5, 1.2)), np.float32)
@@ -129,7 +129,7 @@ def low_light(picture: F32, rng: np.random.Generator) -> F32:
 
 def sensor_noise(picture: F32, rng: np.random.Generator) -> F32:
     """Even Gaussian noise of a small deviation."""
-    return _with_noise(picture, rng, rng.uniform(0, 0.035) * rng.uniform(0.2, 1))
+    return _with_noise(picture, rng, rng.uniform(0, 0.025) * rng.uniform(0.2, 1))
 
 
 def banding(picture: F32, rng: np.random.Generator) -> F32:
@@ -145,7 +145,7 @@ def banding(picture: F32, rng: np.random.Generator) -> F32:
 
 def jpeg(stored: U8, rng: np.random.Generator) -> U8:
     """Compressed and decompressed again."""
-    quality = int(rng.integers(20, 96))
+    quality = int(rng.integers(30, 96))
     done, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"OpenCV cannot compress a picture of shape {stored.shape}")
@@ -154,15 +154,15 @@ def jpeg(stored: U8, rng: np.random.Generator) -> U8:
 
 # ingredient, how often, what: in the order in which light, lens, sensor and camera do it
 EFFECTS: tuple[tuple[str, float, Effect], ...] = (
-    ("infrared", 0.08, infrared),
-    ("resample", 0.30, resample),
-    ("blur", 0.25, defocus),
+    ("infrared", 0.05, infrared),
+    ("resample", 0.25, resample),
+    ("blur", 0.20, defocus),
     ("motion", 0.07, motion_blur),
     ("interlace", 0.03, interlace),
-    ("exposure", 0.85, exposure),
-    ("over_exposure", 0.05, over_exposure),
-    ("low_light", 0.10, low_light),
-    ("noise", 0.60, sensor_noise),
+    ("exposure", 0.70, exposure),
+    ("over_exposure", 0.03, over_exposure),
+    ("low_light", 0.05, low_light),
+    ("noise", 0.50, sensor_noise),
     ("banding", 0.03, banding),
 )
 JPEG_PROBABILITY = 0.5

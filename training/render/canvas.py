@@ -77,7 +77,7 @@ def rounded_off(patch: Patch, rng: np.random.Generator) -> Patch:
 
 def tone_of(rng: np.random.Generator) -> tuple[float, float]:
     """A person's light: exponent and gain."""
-    return float(np.exp(rng.normal(0, 0.22))), float(np.exp(rng.normal(0, 0.18)))
+    return float(np.exp(rng.normal(0, 0.12))), float(np.exp(rng.normal(0, 0.1)))
 
 
 def toned(patch: Patch, tone: tuple[float, float]) -> Patch:

@@ -17,6 +17,7 @@ from training.render.raster import FAR, draw
 
 TURNS = 16  # a panorama lights a face from one of so many directions
 LUMA = np.float32([0.299, 0.587, 0.114])
+METERED = 0.27  # linear light of the middle of a person, as a camera would have it
 SHADOW_SIZE, SHADOW_EXTENT = 128, 44.0  # pixels across, head units across
 
 
@@ -37,10 +38,15 @@ class Light:
 def displayed(rng: np.random.Generator, rgb: F32) -> F32:
     """Luma f32 [h, w] of display values, of linear light `rgb` f32 [h, w, 3], at an exposure of the camera's choosing.
 
-    The luma of what a camera delivers is made of its display values: these are weighed, not the light.
+    A camera's metering takes half of what the person (all that is not black) is too dark or too bright, and its curve
+    has a soft shoulder. The luma of what it delivers is made of display values: these are weighed, not the light.
     """
-    shown = np.clip(rgb * np.float32(rng.uniform(0.8, 1.3)), 0, 1.4) ** np.float32(1 / DISPLAY_GAMMA)
-    return shown @ LUMA
+    person = rgb[rgb.max(axis=2) > 0]
+    level = float(np.median(person @ LUMA)) if len(person) else METERED
+    gain = np.sqrt(METERED / max(level, 0.02)) * rng.uniform(0.8, 1.25)
+    exposed = rgb * np.float32(gain)
+    curved = exposed * (1 + exposed / 6) / (1 + 0.55 * exposed)
+    return (np.clip(curved, 0, 1.2) ** np.float32(1 / DISPLAY_GAMMA)) @ LUMA
 
 
 def harmonics(n: F32) -> F32:

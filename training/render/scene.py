@@ -22,9 +22,9 @@ from training.scenes import MIRRORED_KEYPOINTS
 SIZE = 384  # pixels, square
 SMALLEST = 8.0  # pixels: smaller faces are ignored
 HIDDEN = 0.03  # share of a face up to which nothing of it is seen: it is left out
-LEAST_VISIBLE = 0.3  # share of a face that must be seen
+LEAST_VISIBLE = 0.4  # share of a face that must be seen
 LEAST_INSIDE = 0.4  # share of a face's box that must lie in the picture
-LEAST_CONTRAST = 2.5  # deviation of a face's 8 x 8 mean greys, of 255
+LEAST_CONTRAST = 5.0  # deviation of a face's 8 x 8 mean greys, of 255
 FACE_UNITS = 16.8  # hairline to chin, in the bodies' units
 
 # how many people there are and how large, and how often
