@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.ablate", description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
     parser.add_argument("--labels", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--rows", nargs="+", choices=[slug(name) for name in ROWS], metavar="ROW", help="only these")
     parser.add_argument("--faces", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -66,7 +67,7 @@ def main() -> None:
         table = json.loads(given.json.read_text())
     held_out = rendered("held-out", frozenset(), 1000, 9_001, given.jobs)
     for name, without in ROWS.items():
-        if name in table["rows"]:
+        if name in table["rows"] or (given.rows and slug(name) not in given.rows):
             continue
         folder = rendered(slug(name), without, given.faces, config["render"]["seed"], given.jobs)
         table["rows"][name] = measured(config, folder, held_out, given.steps, pictures, RUNS / f"ablation-{slug(name)}")

@@ -23,7 +23,11 @@ from training.samples import Bank, find, is_validation  # noqa: E402
 from training.tasks import calibration_error, make_task  # noqa: E402
 from training.train import arguments, read  # noqa: E402
 
-CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.toml"))
+CONFIGS = sorted(
+    path
+    for path in (Path(__file__).parents[2] / "training" / "configs").glob("*.toml")
+    if "[network]" in path.read_text()
+)
 LANDMARKS: dict[str, Any] = {
     "network": {"kind": "landmarks", "widths": [16, 16, 32, 32], "blocks": [0, 0, 0, 1], "head": 16},
     "augment": {"turn_deg": 3.0, "scale": 0.03, "shift_px": 1.0},
