@@ -2,7 +2,7 @@
 
     python scripts/measure_signals.py [FACES.npz]
 
-FACES.npz is made by scripts/make_pose_golden.py; without it the small one of the tests. Costs are this machine's.
+FACES.npz is made by training/make_poses.py; without it the small one of the tests. Costs are this machine's.
 """
 
 from __future__ import annotations

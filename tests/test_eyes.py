@@ -109,6 +109,8 @@ def test_rendered_eyelids_are_told_apart_where_the_points_lie_on_them() -> None:
     assert np.corrcoef(found[known], data["lids"][known])[0, 1] > 0.9
 
 
-def test_the_default_networks_open_eyes_are_not_called_shut() -> None:
+def test_the_default_network_sees_eyelids_and_calls_no_open_eye_shut() -> None:
     found, data = golden("network")
-    assert (found > 0.5)[np.isfinite(found) & (data["blink"] == 0)].mean() > 0.95
+    is_open, is_shut = (found[np.isfinite(found) & (data["blink"] == lids)] for lids in (0, 1))
+    assert (is_open > 0.5).mean() > 0.95
+    assert (is_open[:, None] > is_shut).mean() > 0.8  # one of each: 0.5 is chance

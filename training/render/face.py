@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeface.values import F32, U8
 from training.render import background, camera, draw, outfit
 from training.render import head as heads
 from training.render import light as lights
-from training.render.person import person, shot
+from training.render.person import Person, Shot, person, shot
 
 CROP = 80  # pixels of the network's crop
 MARGIN = 8  # more on each side, so that augmentation can turn and shift it
@@ -59,14 +60,27 @@ def render(
     rng: np.random.Generator, folder: Path, ingredients: frozenset[str] = INGREDIENTS, margin: int = MARGIN
 ) -> Face:
     """A face drawn from `rng`; what is not in `ingredients` is left out."""
+    # streams of their own: without an ingredient the rest of a picture stays what it was
+    for_person, for_shot, *others = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=8))
+    somebody = person(for_person, folder, ingredients)
+    doing = shot(for_shot, heads.load(folder), ingredients)
+    return taken(others, folder, somebody, doing, ingredients, margin)[0]
+
+
+def taken(
+    streams: Sequence[np.random.Generator],
+    folder: Path,
+    somebody: Person,
+    doing: Shot,
+    ingredients: frozenset[str],
+    margin: int,
+) -> tuple[Face, draw.Posed, draw.View]:
+    """Somebody who does something, and what saw them: the view is of SUPERSAMPLING times the picture's size."""
     head = heads.load(folder)
     size, big = CROP + 2 * margin, (CROP + 2 * margin) * SUPERSAMPLING
-    # streams of their own: without an ingredient the rest of a picture stays what it was
-    streams = [np.random.default_rng(seed) for seed in rng.integers(2**63, size=8)]
-    for_person, for_shot, for_view, for_light, for_shade, for_front, for_background, for_camera = streams
+    for_view, for_light, for_shade, for_front, for_background, for_camera = streams
     infrared = for_camera.random() < 0.07 and "infrared" in ingredients
-    somebody = person(for_person, folder, ingredients)
-    posed = draw.pose(head, somebody, doing := shot(for_shot, head, ingredients))
+    posed = draw.pose(head, somebody, doing)
     distance = draw.far_enough(for_view, doing)
     if "perspective" not in ingredients:
         distance = 250.0
@@ -91,7 +105,7 @@ def render(
     if infrared:
         small = camera.infrared(small, for_camera)
     small = camera.degrade(small, for_camera, ingredients - {"infrared"})
-    return Face(
+    made = Face(
         picture=small,
         landmarks=(points[:, :2] / SUPERSAMPLING).astype(np.float32),
         visible=visible.astype(np.uint8),
@@ -100,6 +114,7 @@ def render(
         gaze=posed.gaze,
         skin=np.float32(somebody.skin @ lights.LUMA),
     )
+    return made, posed, view
 
 
 def framed(rng: np.random.Generator, head: heads.Head, posed: draw.Posed, size: int, distance: float) -> draw.View:
