@@ -71,13 +71,18 @@ class Landmarks(nn.Module):
         x1 = self.smooth1(torch.relu(self.side1(x1) + twice(self.up2(x2))))
         x0 = self.smooth0(torch.relu(self.side0(x0) + twice(self.up1(x1))))
         with torch.autocast(luma.device.type, enabled=False):  # eight bits of mantissa would shake the points
-            near = x0.float()
+            near = full(x0)
             heat = torch.softmax(self.heat(near).flatten(2) * GAIN, dim=-1)
             points = torch.matmul(heat, self.grid) + SIDE / 2
             # what there is at the point, weighed by its heatmap; the points do not learn from it
             found = torch.matmul(heat.detach(), near.flatten(2).transpose(1, 2))
-            seen = (found * self.seen_near).sum(-1) + self.seen_far(context.float()).flatten(1)
+            seen = (found * self.seen_near).sum(-1) + self.seen_far(full(context)).flatten(1)
         return points, seen, heat
+
+
+def full(values: torch.Tensor) -> torch.Tensor:
+    """As float32. Not `.float()` in any case: a cast that changes nothing stays in the ONNX, where it breaks FP16."""
+    return values if values.dtype == torch.float32 else values.float()
 
 
 class Exported(nn.Module):
