@@ -14,7 +14,7 @@ from edgeface.values import DETECTOR, F32, F64, I64, Bool, Landmarks, Tracks
 MAX_CHANGE = 0.2  # how far points may have moved (root mean square), in their spread, after the best similarity
 MAX_GROWTH = 1.33  # of that similarity
 MAX_TURN = np.radians(20)  # of that similarity
-MIN_SCORE = 0.7  # the least mean score, as a part of that of the last look
+MIN_SCORE = 0.8  # the least mean score, as a part of that of the last look
 _BOX_WEIGHT = 0.4  # of the latest look in how a face's box lies about its points
 _FAR_OFF = 0.15  # a face this far from where it was expected, in its sizes, is placed by the mean of its points alone
 _TINY = 1e-6
