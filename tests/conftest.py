@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import gpu_stand_ins
 import hypothesis
 import numpy as np
@@ -33,6 +34,18 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no test data at {DATA}; set EDGEFACE_TEST_DATA")
     return DATA
+
+
+FOUR_FACES = 260  # a frame of the demo clip with four large faces that do not touch; others are hidden
+
+
+def demo_picture(number: int = FOUR_FACES) -> np.ndarray:
+    """A frame of the demo clip."""
+    film = cv2.VideoCapture(str(ROOT / "edgeface" / "demo" / "demo.mp4"))
+    film.set(cv2.CAP_PROP_POS_FRAMES, number)
+    good, pixels = film.read()
+    assert good
+    return pixels
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from edgeface.passport import passport_path, read_passport, write_engine
 RTX = "tensorrt-rtx"
 NAME = "edgeface-landmarks"
 SIZE = (80, 80)
-BAD = "/d1/d1.1/a/a.0/Conv"  # the layer that is spoilt; nobody else reads its input's scale
+BAD = "/network/up1/up1.0/Conv"  # the layer that is spoilt; nobody else reads its input's scale
 FEW = find_shown("demo:").every(20)
 
 
@@ -93,7 +94,7 @@ def spoilt(rtx: ModuleType, folder: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_an_int8_form_is_made_of_the_one_that_is_there(spoilt: Maker, full: ModelProto, folder: Path) -> None:
-    assert len(spoilt.layers) == 20
+    assert set(spoilt.layers) == {target.name for target in quantise.targets(full)}
     assert spoilt.make(frozenset()) == folder / f"{NAME}.int8.onnx"
     path = spoilt.make(frozenset({BAD}))
     assert path.parent != folder
@@ -160,7 +161,9 @@ def test_without_leave_it_says_what_would_mend_it(gate: Gate, spoilt: Maker) -> 
     text = str(caught.value)
     assert text.startswith(f"{NAME} 80x80 int8, {NAME}.int8.onnx on onnxruntime ")
     assert ", fails on 3 pictures of demo:, every 5th frame: mean shift of landmarks, of the eyes' distance: " in text
-    why = f"; with 1 of 20 layers in FP32 it passes ({BAD}): --auto-fallback leaves them so, --force takes it as it is"
+    layers = len(spoilt.layers)
+    mended = f"; with 1 of {layers} layers in FP32 it passes ({BAD})"
+    why = f"{mended}: --auto-fallback leaves them so, --force takes it as it is"
     assert text.endswith(why)
     assert "\n" not in text
 
@@ -220,7 +223,7 @@ def test_a_spoilt_form_is_refused_mended_or_forced(
     check = ["--precision", "int8", "--check", str(pictures)]
     assert build(folder, *check) == 70
     err = capsys.readouterr().err
-    assert f"with 1 of 20 layers in FP32 it passes ({BAD}): --auto-fallback" in err
+    assert re.search(rf"with 1 of \d+ layers in FP32 it passes \({BAD}\): --auto-fallback", err)
     assert not list(folder.glob("*.engine"))
 
     assert build(folder, *check, "--force") == 0

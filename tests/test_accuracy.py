@@ -183,7 +183,7 @@ def test_our_landmarks_in_fp16(landmark_gate: Gate, tmp_path: Path) -> None:
 
 def landmark_form(folder: Path, *, right: float = 0.0) -> Path:
     """Landmarks in fixed places of the crop, moved to the right by some of its 80 pixels."""
-    points = np.random.default_rng(0).uniform(20, 60, (1, 68, 2)) + np.array([right, 0])
+    points = np.random.default_rng(0).uniform(20, 60, (1, 80, 2)) + np.array([right, 0])
     nodes = [
         node("ReduceMean", "x", "mean", axes=[2, 3], keepdims=0),  # [n, 1]
         node("Mul", "mean none", "nothing"),
@@ -191,7 +191,7 @@ def landmark_form(folder: Path, *, right: float = 0.0) -> Path:
         node("Unsqueeze", "nothing last", "deep"),
         node("Add", "deep points", "softargmax"),
     ]
-    made = {"none": 0.0, "points": points, "scores": np.full((1, 68), 0.5)}
+    made = {"none": 0.0, "points": points, "scores": np.full((1, 80), 0.5)}
     model = network(*nodes, shape=["n", 1, 80, 80], outputs=("softargmax", "softargmax:1"), **made)
     model.graph.initializer.append(numpy_helper.from_array(np.array([2]), "last"))
     return saved(model, folder)

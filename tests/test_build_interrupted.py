@@ -28,6 +28,7 @@ from edgeface.build.workplace import alone_in
 from edgeface.errors import DeviceError, EngineError
 from edgeface.passport import passport_path, read_passport, write_engine
 
+SMALL_DISK_MB = 10  # the engine has 7
 NAME = "edgeface-landmarks-80x80-fp32.rtx.engine"
 BUILD = ["build", "edgeface-landmarks", "--runtime", "tensorrt-rtx", "--precision", "fp32", "--engines"]
 
@@ -230,11 +231,11 @@ def test_without_memory_nothing_is_built(
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MB."""
+    """A disk with room for one engine, not for two."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     mount = shutil.which("mount") or "mount"
-    command = [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    command = [mount, "-t", "tmpfs", "-o", f"size={SMALL_DISK_MB}m", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     yield folder
@@ -244,7 +245,6 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_in_mid_build_leaves_the_old_engine(
     rtx: ModuleType, tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has room for one engine of 2.9 MB, not for two."""
     assert cli.main([*BUILD, str(tiny)]) == 0
     before = {path: path.read_bytes() for path in tiny.iterdir()}
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -343,7 +344,7 @@ def test_a_network_of_another_card_is_not_what_finds_faces(tmp_path: Path) -> No
     for name in ("edgeface-detector.toml", "edgeface-detector.onnx"):
         shutil.copy(ROOT / "engines" / name, tmp_path)
     text = (tmp_path / "edgeface-detector.toml").read_text()
-    (tmp_path / "edgeface-detector.toml").write_text(text.replace("score = 0.5", "score = 1.0"))
+    (tmp_path / "edgeface-detector.toml").write_text(re.sub(r"(?m)^score = .*$", "score = 1.0", text))
     card: Card = find_card("edgeface-landmarks")
     with pytest.raises(ConfigError, match="found no face on 3 of them"):
         list(calibrate.pipeline_crops(card, find_pictures("demo:", 100).frames(), (str(tmp_path),)))

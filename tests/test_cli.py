@@ -46,7 +46,7 @@ def test_listen_prints_one_json_object_a_line(endpoint: str) -> None:
     assert faces
     for face in faces:
         landmarks, (x1, y1, x2, y2) = face["landmarks"], face["xyxy"]
-        assert (landmarks["n"], len(landmarks["xy"]), len(landmarks["score"])) == (68, 68, 68)
+        assert (landmarks["n"], len(landmarks["xy"]), len(landmarks["score"])) == (80, 80, 80)
         x, y = np.mean(landmarks["xy"], axis=0)
         assert x1 < x < x2
         assert y1 < y < y2

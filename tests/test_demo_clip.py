@@ -41,13 +41,13 @@ def run(interval: int) -> tuple[float, int, int, int]:
     return found / total, int(seen_on_nobody), int(predicted_on_nobody), len(ids)
 
 
-@pytest.mark.parametrize(("interval", "share"), [(1, 0.95), (3, 0.92)])
+@pytest.mark.parametrize(("interval", "share"), [(1, 0.97), (3, 0.95)])
 def test_faces_are_found_and_followed(interval: int, share: float) -> None:
     found, seen_on_nobody, predicted_on_nobody, ids = run(interval)
     assert found > share
-    assert seen_on_nobody < 5  # of about 950 boxes
+    assert seen_on_nobody < 7  # of about 1,350 boxes
     assert predicted_on_nobody < 50  # faces that have just left or been hidden, for half a second
-    assert 5 <= ids <= 10  # five people, some hidden for longer than a track lives
+    assert 6 <= ids <= 12  # six people, some away or hidden for longer than a track lives
 
 
 def test_a_run_is_the_same_every_time() -> None:

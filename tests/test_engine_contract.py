@@ -152,7 +152,7 @@ def test_a_free_batch_is_no_larger_than_memory_allows(
     crops = np.tile(np.array([[100, 50, 260, 210]], np.float32), (count, 1)) + np.arange(count)[:, None]
     outputs = engine.infer(frame(0, 640, 360, PIXELS), crops.astype(np.float32))
     assert rows == runs
-    assert outputs["softargmax"].shape == (count, 68, 2)
+    assert outputs["softargmax"].shape == (count, 80, 2)
     last = engine.infer(frame(0, 640, 360, PIXELS), crops[-1:].astype(np.float32))
     np.testing.assert_allclose(outputs["softargmax"][-1], last["softargmax"][0], atol=1e-3)
 

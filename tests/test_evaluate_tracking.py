@@ -142,10 +142,10 @@ def test_a_scenario_brings_its_truth(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_truth_of_the_demo_clip() -> None:
     truth = truth_for(parse_source("demo:?pace=0"), 0)
-    assert len(truth.boxes.frame) == len(truth.counts) == 1094
+    assert len(truth.boxes.frame) == len(truth.counts) == 1434
     assert (truth.boxes.frame[0], truth.boxes.frame[-1]) == (1, 300)
-    assert truth.counts.sum() == 887
-    assert set(truth.boxes.track_id.tolist()) == {1, 2, 3, 4, 5}
+    assert truth.counts.sum() == 1187
+    assert set(truth.boxes.track_id.tolist()) == {1, 2, 3, 4, 5, 6}
 
 
 @pytest.mark.parametrize(

@@ -309,7 +309,7 @@ def test_a_picture_that_is_none(tmp_path: Path) -> None:
 def test_the_demo_clip_has_its_truth() -> None:
     labels = demo_labels()
     assert len(labels) == 300
-    assert sum(len(labelled.xy) for labelled in labels) == 887
+    assert sum(len(labelled.xy) for labelled in labels) == 1187
     assert labels[7].xy.shape == (len(labels[7].xyxy), 68, 2)
     assert labels[7].name == "demo.mp4, frame 7"
     some: list[LabelledPicture] = labels[2:12:4]

@@ -297,7 +297,7 @@ def test_tiles_are_looked_at_with_the_first_engine(opened: list[FakeEngine]) -> 
         detector.detect(frame(number, 1920, 1080))
     assert crops[::2] == [[0, 0, 1920, 1920]] * 3
     assert [crop[0] for crop in crops[1::2]] == [0, 853, 0]
-    assert (detector._in_a_row, detector._sure_score) == (3, 0.5)
+    assert (detector._in_a_row, detector._sure_score) == (3, find_card("edgeface-detector").thresholds.score)
 
 
 def test_a_network_of_fixed_size_has_one_scale(make_onnx: MakeOnnx, make_card: Callable[..., Path]) -> None:
@@ -319,11 +319,11 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
 NEWTON = (336.4, 89.5, 438.5, 231.4)  # what SCRFD-2.5G finds on newton.png
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (960, 720), (720, 720)])
+@pytest.mark.parametrize("size", [(960, 720), (720, 720)])
 def test_a_near_face_that_one_look_misses_is_found_by_two(data: Path, size: tuple[int, int]) -> None:
     picture = cv2.imread(str(data / "pictures" / "newton.png"))
     x1, y1, x2, y2 = NEWTON
-    scale = 0.7 * size[1] / (y2 - y1)
+    scale = 1.1 * size[1] / (y2 - y1)  # larger than the frame
     corner = np.array([(x1 + x2) / 2, (y1 + y2) / 2]) - np.array(size) / 2 / scale
     matrix = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
     near = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

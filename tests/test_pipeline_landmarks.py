@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import demo_picture
 from fakes import (
     FakeDetector,
     FakeLandmarker,
@@ -318,49 +318,48 @@ def film(shown: np.ndarray, after: np.ndarray, frames: int, change_at: int, **se
 
 
 @pytest.fixture(scope="module")
-def three_faces() -> np.ndarray:
-    picture: np.ndarray = cv2.VideoCapture(str(ROOT / "edgeface" / "demo" / "demo.mp4")).read()[1]
-    return picture
+def four_faces() -> np.ndarray:
+    return demo_picture()
 
 
 @pytest.mark.parametrize("behind", ["noise", "clouds", "wall", "grey"])
-def test_a_face_that_has_gone_is_not_followed_on_what_is_behind_it(three_faces: np.ndarray, behind: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, three_faces.shape, np.uint8)
+def test_a_face_that_has_gone_is_not_followed_on_what_is_behind_it(four_faces: np.ndarray, behind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, four_faces.shape, np.uint8)
     clouds = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 8), None, 0, 255, cv2.NORM_MINMAX)
-    wall = np.tile(three_faces[:60, 520:640], (6, 6, 1))[:360, :640]
-    after = {"noise": noise, "clouds": clouds, "wall": wall, "grey": np.full_like(three_faces, 128)}[behind]
-    bodies = film(three_faces, after, 75, change_at=8, tracker={"keyframe_interval": 6})
-    assert [sources(body) for body in bodies[6:8]] == [["detector"] * 3, ["landmarks"] * 3]
+    wall = np.tile(four_faces[:40, 430:530], (9, 7, 1))[:360, :640]
+    after = {"noise": noise, "clouds": clouds, "wall": wall, "grey": np.full_like(four_faces, 128)}[behind]
+    bodies = film(four_faces, after, 75, change_at=8, tracker={"keyframe_interval": 6})
+    assert [sources(body) for body in bodies[6:8]] == [["detector"] * 4, ["landmarks"] * 4]
     assert "landmarks" in {body["keyframe_reason"] for body in bodies[8:11]}
-    assert all(sources(body) == ["predicted"] * 3 for body in bodies[10:15])
+    assert all(sources(body) == ["predicted"] * 4 for body in bodies[10:15])
     assert all("landmarks" not in sources(body) for body in bodies[10:])
     assert [number for number, body in enumerate(bodies) if body["faces"]][-1] < 8 + 16  # coast_s
-    assert sorted(id_ for body in bodies for id_ in body["lost"]) == [1, 2, 3]
+    assert sorted(id_ for body in bodies for id_ in body["lost"]) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("interval", [6, "adaptive"])
-def test_of_three_faces_one_goes_and_two_are_followed_on(three_faces: np.ndarray, interval: int | str) -> None:
-    after = three_faces.copy()
-    after[70:260, 370:540] = np.tile(three_faces[:50, 540:625], (4, 2, 1))[:190]  # background over face 2
-    bodies = film(three_faces, after, 40, change_at=9, tracker={"keyframe_interval": interval})
+def test_of_four_faces_one_goes_and_three_are_followed_on(four_faces: np.ndarray, interval: int | str) -> None:
+    after = four_faces.copy()
+    after[30:200, 515:640] = np.tile(four_faces[:40, 430:530], (5, 2, 1))[:170, :125]  # background over face 2
+    bodies = film(four_faces, after, 40, change_at=9, tracker={"keyframe_interval": interval})
     assert "landmarks" in {body["keyframe_reason"] for body in bodies[9:12]}
     for number, body in enumerate(bodies):
         found = {face["track_id"]: face["source"] for face in body["faces"]}
-        assert set(found) - {2} == {1, 3}
+        assert set(found) - {2} == {1, 3, 4}
         if not body["keyframe"]:
-            assert (found[1], found[3]) == ("landmarks", "landmarks")
+            assert (found[1], found[3], found[4]) == ("landmarks",) * 3
         if number >= 11:
             assert found.get(2) in (None, "predicted")
     assert 2 not in {face["track_id"] for face in bodies[-1]["faces"]}
 
 
-def test_faces_that_stay_are_held_by_the_default_network(three_faces: np.ndarray) -> None:
-    still = film(three_faces, three_faces, 12, change_at=0, tracker={"keyframe_interval": 6})
+def test_faces_that_stay_are_held_by_the_default_network(four_faces: np.ndarray) -> None:
+    still = film(four_faces, four_faces, 12, change_at=0, tracker={"keyframe_interval": 6})
     assert [body["keyframe_reason"] for body in still] == ["start", *[""] * 5, "interval", *[""] * 5]
-    assert all(sources(body) == ["landmarks"] * 3 for body in still if not body["keyframe"])
+    assert all(sources(body) == ["landmarks"] * 4 for body in still if not body["keyframe"])
     for settings in ({"hold_tracks": False}, {"card": "none"}):
-        plain = film(three_faces, three_faces, 4, change_at=0, landmarks=settings)
-        assert [sources(body) for body in plain] == [["detector"] * 3, *[["predicted"] * 3] * 2, ["detector"] * 3]
+        plain = film(four_faces, four_faces, 4, change_at=0, landmarks=settings)
+        assert [sources(body) for body in plain] == [["detector"] * 4, *[["predicted"] * 4] * 2, ["detector"] * 4]
         located = "card" not in settings
         for body in plain:
             assert ("landmarks" in body["timing_us"]) == located
@@ -379,7 +378,7 @@ def small_landmarks(make_onnx: Callable[..., Path], make_card: Callable[..., Pat
 
 
 def test_any_landmark_network_goes_with_any_detector(
-    make_onnx: Callable[..., Path], make_card: Callable[..., Path], three_faces: np.ndarray
+    make_onnx: Callable[..., Path], make_card: Callable[..., Path], four_faces: np.ndarray
 ) -> None:
     card = small_landmarks(make_onnx, make_card, 5)
     settings = {"landmarks": {"card": card, "quality": True}}
@@ -388,7 +387,7 @@ def test_any_landmark_network_goes_with_any_detector(
     assert parts.facts["detector"] == "edgeface-detector"
     assert parts.networks.landmarker is parts.pipeline.landmarker
     assert parts.networks.backend.engines[-1] is parts.networks.landmarker.engine
-    for face in faces(parts.pipeline.step(frame(0, pixels=three_faces)))["faces"]:
+    for face in faces(parts.pipeline.step(frame(0, pixels=four_faces)))["faces"]:
         assert face["landmarks"]["n"] == 5
         x1, y1, x2, y2 = face["xyxy"]
         np.testing.assert_allclose(landmark_points(face["landmarks"]), [((x1 + x2) / 2, (y1 + y2) / 2)] * 5, atol=0.01)

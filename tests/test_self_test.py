@@ -49,7 +49,7 @@ def test_the_picture_is_small_and_has_faces_for_landmarks() -> None:
     assert (frame.width, frame.height, frame.pixels.shape) == (256, 144, (144, 256, 3))
     assert (ROOT / "edgeface" / "demo" / "golden.npz").stat().st_size < 100_000
     assert (frame.format, frame.pixels.dtype, xyxy.dtype, len(sha256)) == ("bgr8", np.uint8, np.float32, 64)
-    assert xyxy.shape == (3, 4)
+    assert xyxy.shape == (4, 4)
     assert (xyxy[:, 2:] - xyxy[:, :2] > 30).all()
 
 
@@ -84,7 +84,7 @@ def test_the_default_landmarks_pass() -> None:
     engine = opened(LANDMARKS)
     golden = make_golden(LANDMARKS, engine, "fp16")
     assert golden is not None
-    assert [len(row) for row in golden.faces] == [136] * 3
+    assert [len(row) for row in golden.faces] == [160] * 4
     check = make_check(LANDMARKS, engine, golden)
     assert check is not None
     assert check() == ""
@@ -207,7 +207,7 @@ def test_faces_that_are_missing_or_too_many() -> None:
 @given(st.floats(0, 30))
 def test_points_may_be_off_by_the_tolerance_in_the_mean(off: float) -> None:
     _, xyxy, _ = golden_picture()
-    expected = np.zeros((3, 136), np.float32)
+    expected = np.zeros((len(xyxy), 160), np.float32)
     found = expected.copy()
     found[1, ::2] += np.float32(off)
     share = off / float(np.sqrt((xyxy[1, 2:] - xyxy[1, :2]).prod()))

@@ -117,9 +117,9 @@ def bodies(frames: int, **settings: Any) -> Iterator[dict[str, Any]]:
 def test_nothing_is_derived_unless_it_is_asked_for() -> None:
     for body in bodies(2):
         assert set(body["timing_us"]) == {"faces", "landmarks"}
-        assert len(body["faces"]) == 3
+        assert len(body["faces"]) == 4
         for face in body["faces"]:
-            assert face["landmarks"]["n"] == 68
+            assert face["landmarks"]["n"] == 80
             assert not {"pose", "eyes", "quality"} & set(face)
 
 
@@ -127,14 +127,14 @@ def test_faces_of_the_demo_have_plausible_signals() -> None:
     for body in bodies(12, pose=True, eyes=True, quality=True):
         assert set(body["timing_us"]) == {"faces", "landmarks", "signals"}
         assert body["timing_us"]["signals"] > 0
-        assert len(body["faces"]) == 3
+        assert len(body["faces"]) == 4
         for face in body["faces"]:
             pose, seen = face["pose"], face["quality"]
             assert abs(pose["yaw"]) < 70
             assert abs(pose["pitch"]) < 30
             assert abs(pose["roll"]) < 30
             assert np.linalg.norm(pose["q"]) == pytest.approx(1, abs=1e-4)
-            assert 0.3 < pose["position_m"][2] < 3
+            assert 0.3 < pose["position_m"][2] < 6
             assert pose["error"] < 0.1
             assert (pose["position_m"][0] < 0) == (sum(face["xyxy"][::2]) / 2 < 320)
             assert all(0 <= level <= 1 for level in face["eyes"].values())
