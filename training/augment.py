@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from edgeface.point_sets import flip_map
 
 SIDE = 80
+CORNER = 12  # pixels of a crop that seldom show the face
+NOWHERE = -1000.0  # pixels
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -88,6 +90,28 @@ def cover(
     return torch.where(mask, patch, luma), visible * ~inside(landmarks)
 
 
+def emptied(
+    luma: Tensor, landmarks: Tensor, visible: Tensor, generator: torch.Generator, share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nobody in a `share` of the crops: one tone, a slope, or a corner of the crop enlarged.
+
+    Their points lie far outside, where they teach no place, and none is seen.
+    """
+    count, side = len(luma), luma.shape[-1]
+    draw = _uniform((count, 5), generator, luma)[:, :, None, None, None]
+    line = torch.linspace(-1, 1, side, device=luma.device)
+    slope = (draw[:, 1] - 0.5) * line + (draw[:, 2] - 0.5) * line[:, None]
+    plain = (draw[:, 3] + slope * (draw[:, 0] > 1 / 3)) * 255
+    corner = F.interpolate(luma[:, :, :CORNER, :CORNER], size=(side, side), mode="bilinear", align_corners=False)
+    nobody = torch.where(draw[:, 0] < 2 / 3, plain.expand_as(luma), corner).clamp(0, 255)
+    chosen = draw[:, 4, 0, 0, 0] < share
+    return (
+        torch.where(chosen[:, None, None, None], nobody, luma),
+        torch.where(chosen[:, None, None], NOWHERE, landmarks),
+        visible * ~chosen[:, None],
+    )
+
+
 def tone(luma: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
     """Other contrast, brightness, mid-tones and, for half of them, noise for crops or scenes [n, 1, h, w] of 0..255."""
     count = len(luma)
@@ -116,11 +140,13 @@ def faces(
     scale: float = 0.07,
     shift_px: float = 2.5,
     covered: float = 0.15,
+    empty: float = 0.0,
     tone_strength: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A training batch from shards: luma f32 [n, 1, 80, 80], landmarks [n, k, 2] crop pixels, visible f32 [n, k].
 
-    `turn_deg`, `scale` (of its logarithm) and `shift_px` are standard deviations. Visible is 0 outside the crop.
+    `turn_deg`, `scale` (of its logarithm) and `shift_px` are standard deviations. Visible is 0 outside the crop. A
+    share `covered` has something laid on it, a share `empty` shows nobody.
     """
     count = len(picture)
     turn = _normal((count,), generator, landmarks) * math.radians(turn_deg)
@@ -129,5 +155,6 @@ def faces(
     half = _uniform((count,), generator, landmarks) < 0.5
     luma, placed, seen = mirror_faces(luma, placed, visible.float(), half)
     luma, seen = cover(luma, placed, seen, generator, covered)
+    luma, placed, seen = emptied(luma, placed, seen, generator, empty)
     within = ((placed >= 0) & (placed <= SIDE)).all(-1)
     return tone(luma, generator, tone_strength), placed, seen * within

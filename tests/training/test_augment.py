@@ -25,6 +25,21 @@ def centroids(luma: torch.Tensor) -> torch.Tensor:
     return torch.stack([(weight.sum(1) * line).sum(-1), (weight.sum(2) * line).sum(-1)], -1)
 
 
+def test_an_empty_crop_shows_nobody_and_its_points_are_nowhere() -> None:
+    generator = torch.Generator().manual_seed(5)
+    luma = torch.full((300, 1, 80, 80), 90.0)
+    luma[:, :, 30:50, 30:50] = 250  # the face
+    points, visible = torch.full((300, 80, 2), 40.0), torch.ones(300, 80)
+    shown, placed, seen = augment.emptied(luma, points, visible, generator, share=0.3)
+    empty = placed[:, 0, 0] < 0
+    assert 60 < empty.sum() < 120
+    assert (seen[empty] == 0).all() and (seen[~empty] == 1).all()
+    assert torch.equal(shown[~empty], luma[~empty])
+    steps = shown[empty].diff(dim=-1).abs().amax((1, 2, 3))
+    assert (steps < 5).all()  # nothing of the face is left
+    assert (steps < 0.01).sum() > 20  # some are flat or enlarged of what is flat
+
+
 def test_without_changes_the_crop_is_the_middle_as_it_is() -> None:
     picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 96, 96), dtype=np.uint8))
     luma, points = augment.crop_faces(picture, torch.full((2, 80, 2), 48.0))
