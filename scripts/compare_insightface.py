@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,6 @@ import insightface
 import msgspec
 import numpy as np
 import onnxruntime as ort
-from compare_detectors import looked_at
 
 from edgeface import message
 from edgeface.bench import IMPORTS, IMPORTS_OF, Stopwatch
@@ -94,6 +94,16 @@ def frame_of(picture: np.ndarray, number: int = 0) -> Frame:
     return Frame(number, number * 33_333_333, width, height, "bgr8", picture)
 
 
+def pictures_of(path: Path) -> Iterator[np.ndarray]:
+    """A picture, or all frames of a clip."""
+    if path.suffix.lower() not in (".gif", ".mp4", ".avi", ".mkv"):
+        yield cv2.imread(str(path))
+        return
+    capture = cv2.VideoCapture(str(path))
+    while (picture := capture.read()[1]) is not None:
+        yield picture
+
+
 def parity(network: Path, paths: list[Path]) -> dict:
     """Largest differences between the two on the same pictures; boxes are paired by IoU."""
     _, ours = our_detector(network, 2)
@@ -101,7 +111,7 @@ def parity(network: Path, paths: list[Path]) -> dict:
     pictures = faces = other_counts = 0
     box = score = point = rounding = 0.0
     for path in paths:
-        for _, picture in looked_at(path, every=1):
+        for picture in pictures_of(path):
             mine = ours.detect(frame_of(picture))
             boxes, points = theirs.detect(picture, input_size=(640, 640))
             pictures += 1
