@@ -73,7 +73,7 @@ def test_the_defaults_of_the_two_families() -> None:
 
 def test_how_landmark_networks_see_faces() -> None:
     ours, tao = find_card("edgeface-landmarks"), find_card("tao-fpenet-v3.0")
-    assert ours.decoder == Fpenet(points=80, crop_scale=1.1, border="pad", softargmax_beta=0.1)
+    assert ours.decoder == Fpenet(points=80, crop_scale=1.05, border="pad", softargmax_beta=0.1)
     assert tao.decoder == Fpenet(points=80, crop_scale=1.0, border="pad", softargmax_beta=0.1)
     assert (ours.input.padding, tao.input.padding) == ("edge", 0)
 
