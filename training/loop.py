@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,8 @@ class Run:
             self._continue(folder / CHECKPOINT)
         elif begin is not None:
             weights = torch.load(begin, map_location=self.device, weights_only=True)["average"]
-            self.network.load_state_dict(weights)
-            self.average.load_state_dict(weights)
+            for network in (self.network, self.average):
+                take_fitting(network, weights)
         self.learner: nn.Module = self.network
         if settings.compile:
             self.network.compile()
@@ -190,6 +190,16 @@ class Run:
             return {}
         with torch.no_grad():
             return self.task.measure(self.average, bank, settings.validation_samples)
+
+
+def take_fitting(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> int:
+    """Loads the weights whose name and shape the network has, and returns how many. Raises ValueError if none fits."""
+    own = network.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise ValueError("no weight of the checkpoint fits this network")
+    network.load_state_dict(fitting, strict=False)
+    return len(fitting)
 
 
 def train(run: Run, say: Callable[[str], None] | None = None, stop_after: int = 0) -> dict[str, float]:

@@ -35,7 +35,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the run; training/runs/NAME unless told otherwise")
     parser.add_argument("--minutes", type=float, help="train so long, instead of the config's end")
     parser.add_argument("--steps", type=int, help="train so many steps, instead of the config's end")
-    parser.add_argument("--begin", type=Path, help="a checkpoint whose averaged weights a new run begins with")
+    parser.add_argument("--begin", type=Path, help="a checkpoint: a new run begins with its averaged weights that fit")
     parser.add_argument("--rate", type=float, help="the highest learning rate, instead of the config's")
     parser.add_argument("--compile", action="store_true", default=None, help="compile the network first")
     parser.add_argument("--workers", type=int, help="processes that make batches, instead of the config's")
@@ -59,7 +59,7 @@ def main() -> None:
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         train(Run(make_task(config), settings, chosen.out or RUNS / chosen.config.stem, chosen.begin))
-    except (FileNotFoundError, FloatingPointError) as error:
+    except (FileNotFoundError, FloatingPointError, ValueError) as error:
         sys.exit(str(error))
 
 

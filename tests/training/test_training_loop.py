@@ -18,7 +18,7 @@ import drawn  # noqa: E402
 
 from training.detection import average_precision  # noqa: E402
 from training.export import export, load  # noqa: E402
-from training.loop import CHECKPOINT, Run, Settings, train  # noqa: E402
+from training.loop import CHECKPOINT, Run, Settings, take_fitting, train  # noqa: E402
 from training.samples import Bank, find, is_validation  # noqa: E402
 from training.tasks import calibration_error, make_task  # noqa: E402
 from training.train import arguments, read  # noqa: E402
@@ -211,3 +211,14 @@ def test_average_precision_by_hand() -> None:
     assert average_precision([(found, score)], [(truth, ignore)]) == pytest.approx(100 * (0.5 + 0.5 * 2 / 3))
     assert np.isnan(average_precision([(found[:0], score[:0])], [(truth, ~ignore | True)]))
     assert average_precision([(found[:0], score[:0])], [(truth, ignore)]) == 0
+
+
+def test_a_network_begins_with_the_weights_that_fit() -> None:
+    other, own = torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    weights = {f"0.{name}": value for name, value in other.state_dict().items()} | {"1.weight": torch.zeros(5, 5)}
+    before = own[1].weight.clone()
+    assert take_fitting(own, weights) == 2
+    assert torch.equal(own[0].weight, other.weight)
+    assert torch.equal(own[1].weight, before)
+    with pytest.raises(ValueError, match="no weight"):
+        take_fitting(own, {"other": torch.zeros(1)})

@@ -14,23 +14,27 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class GridBox(nn.Module):
-    """A backbone to stride 16, with what stride 32 sees added, and two 1x1 convolutions for the outputs."""
+    """A backbone to stride 16, with what stride 32 sees added, and two 1x1 convolutions for the outputs.
+
+    By default the backbone is that of the middle SCRFD network, which training may begin with.
+    """
 
     def __init__(
         self,
         stem: int = 16,
-        widths: tuple[int, int, int, int] = (16, 48, 96, 96),
-        blocks: tuple[int, int, int, int] = (1, 1, 2, 1),
+        widths: tuple[int, int, int, int] = (16, 32, 64, 80),
+        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
+        head: int = 96,
     ) -> None:
         super().__init__()
         w4, w8, w16, w32 = widths
         # only the luma is looked at: what rendered skin lacks in colour cannot mislead; infrared cameras are as good
         self.luma = nn.Conv2d(3, 1, 1, bias=False)
         self.stem = nn.Sequential(conv(1, stem, stride=2), stage(stem, w4, blocks[0]))
-        self.fine = nn.Sequential(stage(w4, w8, blocks[1]), stage(w8, w16, blocks[2]))
-        self.coarse = nn.Sequential(stage(w16, w32, blocks[3]), conv(w32, w16, 1, relu=False))
-        self.head = conv(w16, w16)
-        self.coverage, self.distances = nn.Conv2d(w16, 1, 1), nn.Conv2d(w16, 4, 1)
+        self.stages = nn.ModuleList([stage(w4, w8, blocks[1]), stage(w8, w16, blocks[2]), stage(w16, w32, blocks[3])])
+        self.sides = nn.ModuleList([conv(width, head, 1, relu=False) for width in (w16, w32)])
+        self.head = nn.Sequential(conv(head, head), conv(head, head))
+        self.coverage, self.distances = nn.Conv2d(head, 1, 1), nn.Conv2d(head, 4, 1)
         initialise(self)
         self.luma.weight = nn.Parameter(torch.tensor(LUMA).reshape(1, 3, 1, 1), requires_grad=False)
         nn.init.normal_(self.coverage.weight, std=0.01)
@@ -43,8 +47,9 @@ class GridBox(nn.Module):
 
         The distances [n, 4, h / 16, w / 16] are left, top, right, bottom over 35 pixels.
         """
-        fine = self.fine(self.stem(self.luma(rgb) * 2 - 1))
-        x = self.head(torch.relu(fine + twice(self.coarse(fine))))
+        fine = self.stages[1](self.stages[0](self.stem(self.luma(rgb) * 2 - 1)))
+        coarse = self.sides[1](self.stages[2](fine))
+        x = self.head(torch.relu(self.sides[0](fine) + twice(coarse)))
         return self.coverage(x), self.distances(x)
 
 
