@@ -1,7 +1,7 @@
 """Between looks: which faces' landmarks can be trusted, and the boxes that they imply.
 
 On a face the points keep the shape that they had at the last look, wherever the crop lies; on a wall they take a mean
-face's shape, and another one in every crop. docs/tracking.md has the measurements.
+face's shape, and another one in every crop. docs/landmarks.md has the measurements.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def test_photographs(data: Path, tmp_path: Path) -> None:
     networks = ["--detector", "scrfd-500m-kps", "--engines", str(data / "networks")]
     found = report(tmp_path / "r.json", "--labels", labels, *networks)
     assert (found["labelled_faces"], found["missed_faces"], found["faces"]) == (18, 0, 18)
-    assert found["network"]["nme_eyes"]["mean"] == pytest.approx(0.053, abs=0.006)  # engines/edgeface-landmarks.md
+    assert found["network"]["nme_eyes"]["mean"] == pytest.approx(0.053, abs=0.006)  # docs/evaluation.md
     assert found["mean_shape"]["nme_eyes"]["mean"] > 0.2
     own = report(tmp_path / "r.json", "--labels", labels)
     assert own["faces"] >= 16
