@@ -15,7 +15,7 @@ _EYES: F64 = POINTS[36:48]
 _NARROWEST = 0.6  # an eye of which less than this share of its width is seen tells nothing: docs/signals.md
 
 # Aspect ratios of closed and of open eyes over that of the generic head's: medians of rendered faces where the points
-# lie on the lids. The default network's shut eyes look half open: docs/signals.md.
+# lie on the lids. The default network's shut eyes look a quarter open: docs/signals.md.
 CLOSED, OPEN = 0.22, 0.9
 
 

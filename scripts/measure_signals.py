@@ -27,7 +27,7 @@ from edgeface.values import F32, F64, Bool, HeadPoses
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "poses.npz"
 YAW_BANDS = (0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (0, 60)
 FAR_BANDS = (-75, -60), (-60, -45), (-45, -30), (-30, -15), (-15, 15), (15, 30), (30, 45), (45, 60)
-CALIBRATIONS = {"points on the lids": (CLOSED, OPEN), "default network": (0.73, 0.81)}
+CALIBRATIONS = {"points on the lids": (CLOSED, OPEN), "default network": (0.41, 0.84)}
 FRAME = 1280, 720
 TRUE_FOV_DEG, ASSUMED_FOV_DEG, BESIDE_DEG = 60, (45, 52, 60, 70, 80, 90), (0, 20)
 COUNTS = 1, 5, 10, 30
