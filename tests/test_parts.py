@@ -52,7 +52,7 @@ def test_a_cameras_matrix_or_its_field_of_view_says_how_far_away_faces_are() -> 
 def test_the_card_says_what_part_of_the_frame_is_looked_at(tmp_path: Path, border: str, cut: list[float]) -> None:
     text = (ROOT / "engines" / "edgeface-landmarks.toml").read_text()
     path = tmp_path / "other.toml"
-    path.write_text(text.replace("crop_scale = 1.1", f'crop_scale = 2.0\nborder = "{border}"'))
+    path.write_text(text.replace("crop_scale = 1.05", f'crop_scale = 2.0\nborder = "{border}"'))
     config = load_config(None, {"landmarks": {"card": str(path)}})
     with closing(open_networks(config)) as networks:
         landmarker = make_landmarker(find_card(str(path)), networks.backend.engines[-1], config)
