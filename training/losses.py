@@ -133,16 +133,25 @@ def gridbox(
     box_weight: float = 2.0,
     l1_weight: float = 0.05,
     scale: float = 35.0,
+    quality: bool = False,
 ) -> dict[str, Tensor]:
     """GridBox's loss (TAO's DetectNet_v2: cross entropy on the coverage, L1 on the distances), with DIoU added.
+
+    With `quality` the coverage is asked for the box's IoU by the quality focal loss, not for 1: scores then tell good
+    boxes from poor ones and stay away from 1, where half precision has few steps.
 
     For all cells: `logit`, `coverage` (0 or 1), `weight` (0: not asked) [m]; for the covered cells only: `xyxy`,
     `target_xyxy` [p, 4] pixels. L1 is in the network's unit, `scale` pixels.
     """
-    entropy = F.binary_cross_entropy_with_logits(logit, coverage, reduction="none")
+    iou, diou = iou_and_diou(xyxy, target_xyxy)
+    if quality:
+        wanted = torch.zeros_like(logit)
+        wanted[coverage > 0] = iou.detach().clamp(0, 1)
+        entropy = quality_focal(logit, wanted)
+    else:
+        entropy = F.binary_cross_entropy_with_logits(logit, coverage, reduction="none")
     entropy = entropy * weight * (1 + (face_weight - 1) * coverage)
     cells = max(len(xyxy), 1)
-    _, diou = iou_and_diou(xyxy, target_xyxy)
     return {
         "coverage": entropy.sum() / (face_weight * cells),
         "box": box_weight * (1 - diou).sum() / cells,

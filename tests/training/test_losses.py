@@ -133,3 +133,11 @@ def test_gridbox_s_loss_by_hand() -> None:
     assert float(parts["coverage"]) == pytest.approx((4 + 1) * math.log(2) / 4)
     assert float(parts["distance"]) == pytest.approx(0.05 * 4)
     assert float(parts["box"]) == pytest.approx(2 * (1 - 1 / 7 + 2 * 35**2 / (2 * 105**2)), rel=1e-5)
+
+
+def test_gridbox_s_coverage_may_be_the_box_s_quality() -> None:
+    box = torch.tensor([[0.0, 0.0, 70.0, 70.0]])
+    logit, face, asked = torch.zeros(3), torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0])
+    parts = losses.gridbox(logit, box + 35, face, asked, box, face_weight=1.0, quality=True)
+    # p = 0.5 against the IoU of 1 / 7, and against 0: |q - p|^2 * cross entropy, which is ln 2 for p = 0.5
+    assert float(parts["coverage"]) == pytest.approx(((0.5 - 1 / 7) ** 2 + 0.25) * math.log(2), rel=1e-5)
