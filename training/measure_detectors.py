@@ -74,41 +74,57 @@ def measure(given: argparse.Namespace, scratch: Path) -> Table:
     networks = {name: find_detector(network, scratch) for name, network in names_of(given.networks).items()}
     report: Table = {"reference": given.reference, "half": given.half or "all", "networks": {}}
     if given.pictures or given.no_faces:
-        kinds = [kind for folder in given.no_faces for kind in kinds_below(folder)]
-        files = [(path, "faces") for folder in given.pictures for path, _ in kinds_below(folder)]
-        seen = [
-            (kind, frame)
-            for path, kind in [*files, *kinds]
-            if given.half in (None, half_of(path.name))
-            for frame in frames_of(path, given.frames)
-        ]
-        frames = [frame for _, frame in seen]
-        true = detections(reference, frames, given.doubtful, given.one_look)
-        alike = [kinds_of(frame, theirs, given.sure) for frame, theirs in zip(frames, true, strict=True)]
-        for name, network in networks.items():
-            found = detections(network, frames, LOWEST_SCORE, given.one_look)
-            looks = [
-                agreement.look(kind, (frame.width, frame.height), theirs, ours, given.sure, like)
-                for (kind, frame), theirs, ours, like in zip(seen, true, found, alike, strict=True)
-            ]
-            report["networks"][name] = figures(looks, network.card.thresholds.score)
+        pictures = list(labelled(given, reference))
+        report["networks"] = compared(networks, pictures, given)
         print(text(report))
     if given.rendered:
         scenes = [scene for path in sorted(given.rendered.glob("scenes-*.npz")) for scene in scenes_of(path)]
-        truth = {"reference": "exact truth", "half": str(given.rendered), "networks": {}}
-        for name, network in networks.items():
-            found = detections(network, [scene.frame for scene in scenes], LOWEST_SCORE, given.one_look)
-            looks = [
-                agreement.look("faces", (one.frame.width, one.frame.height), one.faces, ours, SURE, one.kinds)
-                for one, ours in zip(scenes, found, strict=True)
-            ]
-            truth["networks"][name] = figures(looks, network.card.thresholds.score)
-        report["rendered"] = truth
-        print(text(truth))
+        truth = {"reference": "exact truth", "half": str(given.rendered)}
+        report["rendered"] = truth | {"networks": compared(networks, scenes, given)}
+        print(text(report["rendered"]))
     if given.speed:
         report["speed"] = speed({name: network.card for name, network in networks.items()})
         print(speed_text(report["speed"]))
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the networks look at, and what is to be found there."""
+
+    kind: str  # "faces", or what a picture without faces shows
+    frame: Frame
+    faces: Detections  # those below `sure` may be found or not
+    sure: float
+    alike: face_kinds.Kinds  # what the sure faces are like
+
+
+def compared(networks: Mapping[str, Measured], pictures: Sequence[Picture], given: argparse.Namespace) -> Table:
+    """The figures of each network on the same pictures. Raises ConfigError, EngineError."""
+    table: Table = {}
+    for name, network in networks.items():
+        found = detections(network, [one.frame for one in pictures], LOWEST_SCORE, given.one_look)
+        looks = [
+            agreement.look(one.kind, (one.frame.width, one.frame.height), one.faces, ours, one.sure, one.alike)
+            for one, ours in zip(pictures, found, strict=True)
+        ]
+        table[name] = figures(looks, network.card.thresholds.score)
+    return table
+
+
+def labelled(given: argparse.Namespace, reference: Measured) -> Iterator[Picture]:
+    """The real pictures, with what the reference finds on them. Raises ConfigError, EngineError."""
+    kinds = [kind for folder in given.no_faces for kind in kinds_below(folder)]
+    files = [(path, "faces") for folder in given.pictures for path, _ in kinds_below(folder)]
+    seen = [
+        (kind, frame)
+        for path, kind in [*files, *kinds]
+        if given.half in (None, half_of(path.name))
+        for frame in frames_of(path, given.frames)
+    ]
+    found = detections(reference, [frame for _, frame in seen], given.doubtful, given.one_look)
+    for (kind, frame), faces in zip(seen, found, strict=True):
+        yield Picture(kind, frame, faces, given.sure, kinds_of(frame, faces, given.sure))
 
 
 # --- networks and pictures
@@ -157,17 +173,8 @@ def kinds_of(frame: Frame, found: Detections, sure_score: float) -> face_kinds.K
     return face_kinds.of_picture(frame.pixels, found.xyxy[sure], points) if points.shape[1] == 5 else {}
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A rendered picture, its faces (score 1) and what may be found or not (score `DOUBTFUL`)."""
-
-    frame: Frame
-    faces: Detections
-    kinds: face_kinds.Kinds  # of the faces
-
-
-def scenes_of(path: Path) -> Iterator[Scene]:
-    """The scenes of a shard."""
+def scenes_of(path: Path) -> Iterator[Picture]:
+    """The rendered scenes of a shard: its faces have the score `SURE`, what may be found or not `DOUBTFUL`."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in ("picture", "first", "xyxy", "keypoints", "ignore", "visible", "pose")}
     for number, picture in enumerate(arrays.pop("picture")):
@@ -177,7 +184,7 @@ def scenes_of(path: Path) -> Iterator[Scene]:
         sure = score == SURE
         kinds = face_kinds.of_truth(arrays["pose"][mine][sure], arrays["visible"][mine][sure])
         frame = Frame(0, 0, picture.shape[1], picture.shape[0], "bgr8", cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
-        yield Scene(frame, faces, kinds)
+        yield Picture("faces", frame, faces, SURE, kinds)
 
 
 # --- speed

@@ -83,7 +83,7 @@ def scenes(tmp_path: Path) -> Path:
 def test_rendered_scenes_are_measured_against_their_truth(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     second = list(measure_detectors.scenes_of(scenes / "scenes-00000.npz"))[1]
     assert second.faces.score.tolist() == [1.0, 0.0]
-    assert second.kinds == {"yaw": ["60+ deg"], "seen": ["50-80 %"]}
+    assert second.alike == {"yaw": ["60+ deg"], "seen": ["50-80 %"]}
     network, out = str(bundled_engines() / "edgeface-detector.onnx"), scenes / "out.json"
     measure_detectors.main([network, "--reference", network, "--rendered", str(scenes), "--json", str(out)])
     one = next(iter(json.loads(out.read_text())["rendered"]["networks"].values()))
