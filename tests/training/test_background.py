@@ -127,3 +127,10 @@ def test_photographs_are_shown_when_they_are_an_ingredient() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(without, switched_off, strict=True))
     changed = [not np.array_equal(a, b) for a, b in zip(without, with_them, strict=True)]
     assert sum(changed) > 2
+
+
+def test_a_photograph_is_shown_as_often_as_it_is_large() -> None:
+    dark, bright = np.zeros((300, 400), np.uint8), np.full((100, 400), 255, np.uint8)
+    random = np.random.default_rng(3)
+    shown = [background.chosen([dark, bright], random) is bright for _ in range(400)]
+    assert 0.19 < np.mean(shown) < 0.31  # a quarter of the pixels

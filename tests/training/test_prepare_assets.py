@@ -28,12 +28,12 @@ def source(files: dict[str, str], gives: str = "head.npz") -> Source:
 
 def test_the_table_names_every_file_with_its_hash_and_where_it_comes_from() -> None:
     sources = prepare_assets.read_sources(prepare_assets.HERE / "assets.toml")
-    assert [one.gives for one in sources] == ["head.npz", "hair.npz", "hdri.npz", "photos.npz", "photos.npz"]
+    assert [one.gives for one in sources] == ["head.npz", "hair.npz", "hdri.npz", *["photos.npz"] * 6]
     head, hair, _, *photos = sources
     assert sum("identity" in name for name in head.files) == 100
     assert len(head.files) == 100 + 53 + 3  # expressions; the neutral head, its table, the licence
     assert len(hair.files) == 16
-    assert [len(one.files) for one in photos] == [6, 11]
+    assert [len(one.files) for one in photos] == [6, 11, 137, 134, 16, 15]
     for one in sources:
         assert one.url.startswith("https://")
         assert all(len(sha) == 64 for sha in one.files.values())
@@ -56,7 +56,7 @@ def test_missing_wrong_and_not_pulled_files_are_named_with_their_upstream(tmp_pa
 def test_nothing_is_made_unless_all_files_are_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare_assets.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert len(said.err.splitlines()) == 156 + 16 + 1 + 6 + 11
+    assert len(said.err.splitlines()) == 156 + 16 + 1 + 6 + 11 + 137 + 134 + 16 + 15
     assert not said.out
     assert not (tmp_path / "out").exists()
 
@@ -225,12 +225,14 @@ def test_upstreams_that_give_one_file_are_put_together_in_their_order(tmp_path: 
     first, second = tmp_path / "first", tmp_path / "second"
     small, _, package = make_photos(first)
     make_photos(second)
-    sources = [("first", [package]), ("second", [small])]
+    (second / "LICENSE").write_text("MIT")
+    sources = [("first", [package]), ("second", ["LICENSE", small])]
     given = [("photos.npz", name, hashes(tmp_path / name, files)) for name, files in sources]
     table = table_of(tmp_path / "assets.toml", given)
     assert prepare_assets.main([str(tmp_path), "--out", str(tmp_path / "out")], table) == 0
     with np.load(tmp_path / "out" / "photos.npz") as file:
         assert file.files == ["old-house", "small"]
+    assert (tmp_path / "out" / "Up-LICENSE.txt").read_text() == "MIT"
 
 
 def test_the_assets_are_made_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,8 +64,14 @@ def view(panorama: Panorama, rng: np.random.Generator, height: int, width: int) 
 
 
 def photographs(stored: Mapping[str, U8]) -> list[U8]:
-    """The pictures of photos.npz, luma [h, w]: nobody is to be seen in them."""
+    """The pictures of photos.npz, luma [h, w]: no face is to be seen in them."""
     return [np.asarray(stored[name], np.uint8) for name in sorted(stored)]
+
+
+def chosen(photos: Sequence[U8], rng: np.random.Generator) -> U8:
+    """One of them, as often as it is large: each pixel is as likely."""
+    area = np.cumsum([photo.size for photo in photos])
+    return photos[int(np.searchsorted(area, rng.integers(area[-1]), side="right"))]
 
 
 def clipping(picture: U8, rng: np.random.Generator, height: int, width: int) -> F32:
@@ -102,8 +108,8 @@ def background(
     INGREDIENTS: "hdri" (views of panoramas), "photos" (parts of them; without both all is painted), "collage",
     "clutter" (shapes on it); others of the names are ignored.
     """
-    if "photos" in ingredients and photos and rng.random() < 0.35:
-        picture = clipping(photos[rng.integers(len(photos))], rng, height, width)
+    if "photos" in ingredients and photos and rng.random() < 0.45:
+        picture = clipping(chosen(photos, rng), rng, height, width)
     elif "hdri" in ingredients and views and rng.random() < 0.7:
         picture = view(views[rng.integers(len(views))], rng, height, width)
         if rng.random() < 0.5:  # panoramas are coarse: surfaces of finer grain

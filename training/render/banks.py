@@ -42,7 +42,7 @@ class Banks:
     bodies: Bodies
     things: tuple[U8, U8]  # luma, alpha [n, s, s]
     views: Sequence[Panorama]
-    photos: Sequence[U8] = ()  # [h, w] each: nobody is in them
+    photos: Sequence[U8] = ()  # [h, w] each, without faces
 
 
 def load_heads(folder: Path) -> Heads:
