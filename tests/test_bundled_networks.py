@@ -32,7 +32,13 @@ def pictures() -> list[np.ndarray]:
 
 
 def test_what_is_bundled() -> None:
-    assert NETWORKS == ["edgeface-detector", "edgeface-landmarks"]
+    assert NETWORKS == [
+        "edgeface-detector",
+        "edgeface-detector-0.1g",
+        "edgeface-detector-2.5g",
+        "edgeface-gridbox",
+        "edgeface-landmarks",
+    ]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

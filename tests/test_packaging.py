@@ -41,9 +41,13 @@ def test_the_wheel_holds_the_networks_cards_and_clip_and_nothing_restricted(whee
     for needed in (
         "edgeface/engines/edgeface-detector.onnx",
         "edgeface/engines/edgeface-detector.toml",
+        "edgeface/engines/edgeface-detector-0.1g.onnx",
+        "edgeface/engines/edgeface-detector-2.5g.onnx",
+        "edgeface/engines/edgeface-gridbox.onnx",
         "edgeface/engines/edgeface-landmarks.onnx",
         "edgeface/engines/tao-facedetect.toml",
         "edgeface/engines/scrfd-34g.toml",
+        "edgeface/engines/GroceryStoreDataset-LICENSE.txt",
         "edgeface/engines/ICT-FaceKit-LICENSE.txt",
         "edgeface/build/trt.py",
         "edgeface/cuda/crop.cu",

@@ -62,7 +62,7 @@ def run(main: Callable[[], None]) -> None:
 def names_of(networks: Sequence[str]) -> dict[str, str]:
     """The networks by what they are called in the tables: their file's name, where no other has it."""
     each = list(dict.fromkeys(networks))
-    stems = [Path(network).stem for network in each]
+    stems = [re.sub(r"\.(toml|onnx)$", "", Path(network).name) for network in each]
     return {one if stems.count(stem) > 1 else stem: one for stem, one in zip(stems, each, strict=True)}
 
 

@@ -279,3 +279,13 @@ def test_what_cannot_be_measured_is_one_line() -> None:
 
     with pytest.raises(SystemExit, match="x.onnx: no such file"):
         measured.run(refuses)
+
+
+def test_networks_are_called_by_their_files_unless_two_are_alike() -> None:
+    given = ["edgeface-detector-2.5g", "a/mine.onnx", "b/other.toml", "c/other.toml", "a/mine.onnx"]
+    assert measured.names_of(given) == {
+        "edgeface-detector-2.5g": "edgeface-detector-2.5g",
+        "mine": "a/mine.onnx",
+        "b/other.toml": "b/other.toml",
+        "c/other.toml": "c/other.toml",
+    }
