@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -99,6 +100,8 @@ def measured(
 ) -> dict[str, float]:
     """Trains on the faces of `folder` and returns errors in shares of the distance of the outer eye corners."""
     task = make_task(config)
+    if out.exists():  # of other settings, perhaps
+        shutil.rmtree(out)
     # all shards but the first are learnt from, and nothing is measured on the way
     own = {"data": [str(folder)], "steps": steps, "minutes": 0.0, "validation_every": 10**6, "measure_every": 10**9}
     run = Run(task, replace(Settings(**config["train"]), **own), out)
